@@ -1,0 +1,95 @@
+# The two commands: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PY ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Flags for torch alone, e.g. TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_FLAGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+export HF_HUB_OFFLINE := 1
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(BIN)/python:
+	$(PY) -c 'import sys; sys.exit("Tokenweir needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PY) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the pinned runtime (a few minutes the first time)"
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/runtime.txt
+	$(PIP) install --quiet $(TORCH_FLAGS) torch==2.13.0
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.runtime
+	@echo "Installing the pinned test extras"
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/test.txt
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.runtime ## everything `weir` needs, pinned, into .venv
+
+.PHONY: install-test
+install-test: $(VENV)/.test ## the same and what the tests need
+
+.PHONY: demo
+demo: install ## the main job: real prompts through the real gateway, then the bill
+	$(BIN)/weir demo $(ARGS)
+
+.PHONY: run
+run: install ## serve weir.yaml
+	$(BIN)/weir serve --config weir.yaml
+
+.PHONY: test
+test: install-test ## the whole suite
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not local_model" $(ARGS)
+
+.PHONY: test-local-model
+test-local-model: install-test ## one real language model end to end (half a gigabyte, once)
+	$(BIN)/python scripts/fetch_local_model.py
+	$(BIN)/python -m pytest -q -m local_model tests/local_model $(ARGS)
+
+.PHONY: lint
+lint: install-test ## ruff, both halves
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: fmt
+fmt: install-test ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: type
+type: install-test ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: arch
+arch: install-test ## the arrows between packages, sizes, packaging
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/architecture
+
+.PHONY: check
+check: lint type arch ## lint, types, architecture, fast tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not local_model" tests/unit tests/contract
+
+.PHONY: bench
+bench: install-test ## benchmarks print, they never gate
+	$(BIN)/python -m benchmarks.overhead --quick
+
+.PHONY: train
+train: install-test ## the router's weights again, from the labelled data
+	$(BIN)/python -m scripts.train_router
+
+.PHONY: lock
+lock: ## resolve the pinned requirements again (needs uv)
+	bash scripts/lock.sh
+
+.PHONY: clean
+clean: ## drop caches and the venv
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -1,0 +1,142 @@
+"""Read-only questions about single requests, and about budget windows as they stand.
+
+The sums of many requests are in ``reports``; both read the same tables in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from billing.accounts import Accounts
+from billing.budget import Span, WindowFigures
+from billing.counters import Counters, Spend, path_of, share
+from billing.reader import HOLDS, RECEIPTS, epoch_ms, reading
+from billing.receipt import Receipt, from_fields
+from billing.reports import Scope, grouping
+from billing.schema import database_path, is_postgresql
+
+_BUCKET_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One request as a list shows it; fields are columns of ``ReceiptRow``."""
+
+    request_id: str
+    posted_ms: int
+    team: str
+    project: str | None
+    key: str
+    session: str | None
+    task: str | None
+    requested_model: str
+    served_model: str
+    tier: str
+    action: str
+    arm: str
+    status: int
+    state: str
+    usage_source: str
+    original_prompt_tokens: int
+    sent_prompt_tokens: int
+    completion_tokens: int
+    effective_tokens: int
+    cost_nano: int
+    baseline_nano: int | None
+
+
+def exists(url: str) -> bool:
+    """Whether the ledger's database file is there. Raises ValueError for another kind of URL."""
+    return is_postgresql(url) or database_path(url).is_file()
+
+
+def watermark(url: str) -> int:
+    """A number that grows with every receipt posted; 0 for an empty ledger."""
+    query: Any = sa.select(sa.func.max(RECEIPTS.c.seq))
+    with reading(url) as db:
+        return int(db.execute(query).scalar() or 0)
+
+
+def labels(url: str, by: str) -> list[str]:
+    """Every name that a group of ``reports.GROUPS`` has in the ledger, sorted.
+
+    Raises:
+        ValueError: another group.
+    """
+    column = grouping(by)
+    query = sa.select(column).distinct().where(column.is_not(None), column != "").order_by(column)
+    with reading(url) as db:
+        return [str(found[0]) for found in db.execute(query)]
+
+
+def listing(url: str, scope: Scope, text: str = "", limit: int = 1000) -> list[Entry]:
+    """The newest requests in scope, newest first, one row each.
+
+    Args:
+        text: only requests whose id, session, task or key begins with it.
+    """
+    query = sa.select(*(RECEIPTS.c[name] for name in Entry.__slots__)).where(*scope.where())
+    if text:
+        columns = (RECEIPTS.c.request_id, RECEIPTS.c.session, RECEIPTS.c.task, RECEIPTS.c.key)
+        query = query.where(sa.or_(*(c.startswith(text, autoescape=True) for c in columns)))
+    query = query.order_by(RECEIPTS.c.posted_ms.desc(), RECEIPTS.c.request_id.desc()).limit(limit)
+    with reading(url) as db:
+        return [Entry(*found) for found in db.execute(query)]
+
+
+def receipt(url: str, request_id: str) -> Receipt | None:
+    """The receipt of one request, or None."""
+    query = sa.select(RECEIPTS.c.body).where(RECEIPTS.c.request_id == request_id)
+    with reading(url) as db:
+        found = db.execute(query).scalar()
+    return None if found is None else from_fields(orjson.loads(found))
+
+
+def windows(url: str, accounts: Accounts, now: datetime) -> list[WindowFigures]:
+    """Every budget window at an instant, as the gate would find it; the tightest first.
+
+    Spend is summed from receipts, held from holds that are open, both at the resolution
+    that the gate itself starts with.
+    """
+    counters = Counters(accounts)
+    at = counters.now(epoch_ms(now))
+    bucket = min(_BUCKET_MS, accounts.finest_ms)
+    spends, holds = _since(url, counters.earliest(at), bucket)
+    counters.load(spends, at)
+    found: dict[tuple[str, str | None], WindowFigures] = {}
+    for hold in holds:
+        for counter in counters.along(tuple(hold["path"]), hold["user"], at):
+            if counter.budget.span is Span.ROLLING or counter.window.holds(hold["at"]):
+                share(counter, hold["amount"])
+    paths = {(key.path, None) for key in accounts.keys.values()}
+    seen = {(spend.path, spend.user) for spend in spends}
+    for path, user in sorted(paths | seen, key=repr):
+        for counter in counters.along(path, user, at):
+            figures = counter.figures(at)
+            if not (counter.budget.per_user and user is None):
+                found[figures.budget, figures.user] = figures
+    return sorted(found.values(), key=WindowFigures.tightness)
+
+
+def _since(url: str, start_ms: int, bucket_ms: int) -> tuple[list[Spend], list[dict[str, Any]]]:
+    """Spend by account and bucket of time from an instant on, and the holds open now."""
+    bucket = sa.type_coerce(
+        RECEIPTS.c.posted_ms.op("/")(sa.literal_column(str(bucket_ms))), sa.BigInteger
+    )
+    who = (RECEIPTS.c.team, RECEIPTS.c.project, RECEIPTS.c.key, RECEIPTS.c.user)
+    query = (
+        sa.select(*who, sa.func.max(RECEIPTS.c.posted_ms), sa.func.sum(RECEIPTS.c.cost_nano))
+        .where(RECEIPTS.c.posted_ms >= start_ms)
+        .group_by(*who, bucket)
+    )
+    with reading(url) as db:
+        spends = [
+            Spend(path_of(team, project, key), user, int(at_ms), int(amount))
+            for team, project, key, user, at_ms, amount in db.execute(query)
+        ]
+        return spends, [orjson.loads(found[0]) for found in db.execute(sa.select(HOLDS.c.body))]

@@ -1,0 +1,223 @@
+"""Savings, measured: a randomised holdout says how wrong the counterfactual is.
+
+A share of sessions passes untouched (the holdout H): there the truth T is paid, and the
+counterfactual T^ of the same requests is known. On the routed sessions R only T^ exists.
+
+    kappa = sum_H T / sum_H T^        T* = kappa * sum_R T^        S = T* - sum_R C
+
+The session is the unit. V_H is the jackknife variance of kappa; V_R the residual variance
+of the routed sum. The interval is S +- t * sqrt(V_H + V_R) * sum_R T^ with n_eff - 1
+degrees of freedom. It is *measured* only with enough sessions and a narrow interval, else
+*estimated*. Pure. Sums of money are exact integers; statistics, which are estimates by
+nature, are floats and never posted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+MEASURED_SESSIONS = 30
+MEASURED_WIDTH = 0.15
+CLEAN_DELTA = 0.02
+_CONFIDENCE = 0.975
+
+
+class Badge(StrEnum):
+    """How far a figure may be trusted."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session's sums, nano-USD: paid (all providers and gateway calls), tokenmaxxed.
+
+    ``accepted`` is whether its outcome was, None where nobody said.
+    """
+
+    paid_nano: int
+    tokenmaxxed_nano: int
+    accepted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What routing saved on the routed sessions, nano-USD.
+
+    ``tokenmaxxed_nano`` is T*, corrected by ``kappa`` (1 where nothing was held out; then
+    the interval is None). ``low_nano`` and ``high_nano`` bound S with 95% confidence.
+    """
+
+    paid_nano: int
+    tokenmaxxed_nano: int
+    saved_nano: int
+    low_nano: int | None
+    high_nano: int | None
+    kappa: float
+    n_eff: float
+    holdout_sessions: int
+    routed_sessions: int
+    badge: Badge
+
+    @property
+    def share(self) -> float:
+        """Saved share of the tokenmaxxed cost; 0 where that is nothing."""
+        return self.saved_nano / self.tokenmaxxed_nano if self.tokenmaxxed_nano else 0.0
+
+
+def measure(holdout: Sequence[Session], routed: Sequence[Session]) -> Savings:
+    """Savings of the routed sessions, corrected by what the holdout really cost.
+
+    Sessions without any counterfactual (infeasible or unpriced) are left out by the caller.
+    """
+    paid = sum(session.paid_nano for session in routed)
+    counterfactual = sum(session.tokenmaxxed_nano for session in routed)
+    held = [session for session in holdout if session.tokenmaxxed_nano > 0]
+    weight = sum(session.tokenmaxxed_nano for session in held)
+    if not weight:
+        return Savings(
+            paid_nano=paid,
+            tokenmaxxed_nano=counterfactual,
+            saved_nano=counterfactual - paid,
+            low_nano=None,
+            high_nano=None,
+            kappa=1.0,
+            n_eff=0.0,
+            holdout_sessions=0,
+            routed_sessions=len(routed),
+            badge=Badge.ESTIMATED,
+        )
+    truth = sum(session.paid_nano for session in held)
+    corrected = counterfactual * truth // weight
+    saved = corrected - paid
+    n_eff = weight**2 / sum(session.tokenmaxxed_nano**2 for session in held)
+    half = _half_width(held, routed, n_eff)
+    return Savings(
+        paid_nano=paid,
+        tokenmaxxed_nano=corrected,
+        saved_nano=saved,
+        low_nano=None if half is None else saved - half,
+        high_nano=None if half is None else saved + half,
+        kappa=truth / weight,
+        n_eff=n_eff,
+        holdout_sessions=len(held),
+        routed_sessions=len(routed),
+        badge=_badge(n_eff, half, corrected),
+    )
+
+
+def _badge(n_eff: float, half: int | None, corrected: int) -> Badge:
+    narrow = half is not None and half <= MEASURED_WIDTH * corrected
+    return Badge.MEASURED if n_eff >= MEASURED_SESSIONS and narrow else Badge.ESTIMATED
+
+
+def _half_width(held: list[Session], routed: Sequence[Session], n_eff: float) -> int | None:
+    """Half of the 95% interval, nano-USD; None where too few sessions carry the weight."""
+    if len(held) < 2 or n_eff <= 1.0 + 1e-9:
+        return None
+    weight = sum(session.tokenmaxxed_nano for session in held)
+    truth = sum(session.paid_nano for session in held)
+    kappa = truth / weight
+    left_out = [
+        (truth - session.paid_nano) / (weight - session.tokenmaxxed_nano) for session in held
+    ]
+    mean = math.fsum(left_out) / len(left_out)
+    count = len(held)
+    of_kappa = (count - 1) / count * math.fsum((value - mean) ** 2 for value in left_out)
+    residuals = math.fsum((s.paid_nano - kappa * s.tokenmaxxed_nano) ** 2 for s in held)
+    noise = residuals / math.fsum(float(s.tokenmaxxed_nano) ** 2 for s in held)
+    routed_sum = sum(session.tokenmaxxed_nano for session in routed)
+    if not routed_sum:
+        return 0
+    squares = math.fsum(float(s.tokenmaxxed_nano) ** 2 for s in routed)
+    of_routed = noise * squares / float(routed_sum) ** 2
+    quantile = student_t(_CONFIDENCE, n_eff - 1)
+    return round(quantile * math.sqrt(of_kappa + of_routed) * routed_sum)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanliness:
+    """Whether savings were bought with quality.
+
+    Rates of accepted sessions among those whose outcome is known; None where none is.
+    ``clean`` is None without outcomes on both sides.
+    """
+
+    routed_rate: float | None
+    holdout_rate: float | None
+    clean: bool | None
+
+
+def cleanliness(
+    holdout: Sequence[Session], routed: Sequence[Session], delta: float = CLEAN_DELTA
+) -> Cleanliness:
+    """Savings are clean where the routed success rate is at most ``delta`` below the holdout's."""
+    ours, theirs = _rate(routed), _rate(holdout)
+    clean = None if ours is None or theirs is None else ours >= theirs - delta
+    return Cleanliness(ours, theirs, clean)
+
+
+def per_accepted(sessions: Sequence[Session]) -> int | None:
+    """Cost of an accepted outcome, nano-USD: all that was paid over all that was accepted."""
+    known = [session for session in sessions if session.accepted is not None]
+    accepted = sum(session.accepted is True for session in known)
+    return sum(session.paid_nano for session in known) // accepted if accepted else None
+
+
+def _rate(sessions: Sequence[Session]) -> float | None:
+    known = [session.accepted for session in sessions if session.accepted is not None]
+    return sum(known) / len(known) if known else None
+
+
+def student_t(probability: float, freedom: float) -> float:
+    """The quantile of Student's t, for 0.5 <= probability < 1 and any freedom > 0."""
+    low, high = 0.0, 1.0
+    while student_cdf(high, freedom) < probability:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        if student_cdf(middle, freedom) < probability:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def student_cdf(value: float, freedom: float) -> float:
+    """P(T <= value) for value >= 0, through the regularised incomplete beta function."""
+    tail = _beta_share(freedom / (freedom + value * value), freedom / 2, 0.5)
+    return 1 - tail / 2
+
+
+def _beta_share(x: float, a: float, b: float) -> float:
+    """I_x(a, b) by Lentz's continued fraction."""
+    if x <= 0 or x >= 1:
+        return min(max(x, 0.0), 1.0)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_share(1 - x, b, a)
+    log_front = (
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    tiny = 1e-300
+    c, d = 1.0, 1 / _away(1 - (a + b) * x / (a + 1), tiny)
+    total = d
+    for m in range(1, 400):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / _away(1 + numerator * d, tiny)
+            c = _away(1 + numerator / c, tiny)
+            total *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return math.exp(log_front) * total / a
+
+
+def _away(value: float, tiny: float) -> float:
+    """``value``, kept away from zero."""
+    return tiny if abs(value) < tiny else value

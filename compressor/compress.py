@@ -1,0 +1,253 @@
+"""Segment memory: the past of a conversation, remembered in fewer words.
+
+Old segments of history (compressor/history.py) become memories, each at most ``ratio``
+times smaller, kept by content hash, the same bytes in every later turn. Recent tokens,
+the question and everything protected stay at full resolution. Where that is not enough,
+the document of a huge last turn is condensed section by section, its question whole.
+
+Only texts at paths are replaced, so every message, role and tool-call pair stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from compressor.condenser import Condenser
+from compressor.conversation import Conversation, PartKind, Path
+from compressor.document import condense_sections, share, turn_sections
+from compressor.history import History, Segment, ladder, newest_mark, past
+from compressor.kit import Kit
+from compressor.measure import Measurement
+from compressor.memory import memory_key
+from compressor.recipe import Cut, Edit, Fitted, Recipe, Way
+from compressor.summarize import Extract
+
+WEIGHTS = {"user": 1.5, "assistant": 1.0}  # what people asked for outlives what tools said
+TOOL_WEIGHT = 0.7
+MODEL_S = 20.0  # a model may write memories for so long in one request, then extracts are made
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One text of the body rewritten; ``dropped`` are spans of ``before``."""
+
+    message: int
+    segment: int
+    path: Path
+    before: str
+    after: str
+    dropped: tuple[tuple[int, int], ...]
+    score: float
+
+
+def compress(
+    conversation: Conversation, measurement: Measurement, recipe: Recipe, kit: Kit
+) -> Fitted:
+    """Reach the recipe's target by condensing the past, mildest ratio first.
+
+    Refuses with ``protected`` where neither the target nor ``widen_to`` can be met without
+    touching what may not be touched, with ``not_smaller`` where condensing gains nothing.
+    The same history gives the same bytes in the next turn, until a segment grows old or a
+    harder ratio is needed.
+    """
+    if measurement.prompt_tokens <= recipe.target_tokens:
+        return Fitted(Way.WHOLE, (), (), measurement.prompt_tokens)
+    if recipe.ratio <= 1.0:
+        return _refusal(measurement, "not_smaller")
+    return _Work(conversation, measurement, recipe, kit).fitted()
+
+
+def _refusal(measurement: Measurement, code: str) -> Fitted:
+    return Fitted(Way.WHOLE, (), (), measurement.prompt_tokens, refused=code)
+
+
+class _Work:
+    """One call of ``compress``."""
+
+    def __init__(
+        self, conversation: Conversation, measurement: Measurement, recipe: Recipe, kit: Kit
+    ) -> None:
+        self._conversation, self._measurement = conversation, measurement
+        self._recipe, self._kit = recipe, kit
+        self._condenser = Condenser(kit)
+        self._plain = Condenser(replace(kit, summarizer=None))
+        self._model_end_s = time.monotonic() + MODEL_S
+
+    def fitted(self) -> Fitted:
+        history = past(self._conversation, self._measurement, self._recipe)
+        if not self._can_reach(history):
+            return _refusal(self._measurement, "protected")
+        rewrites = self._remembered(history)
+        total = self._total(rewrites)
+        if total > self._recipe.target_tokens and history.open_:
+            rewrites += self._memories(history.open_, self._recipe.ratio)
+            total = self._total(rewrites)
+        if total > self._recipe.target_tokens:
+            rewrites += self._document(self._recipe.target_tokens - total)
+            total = self._total(rewrites)
+        if total > max(self._recipe.target_tokens, self._recipe.widen_to or 0):
+            return _refusal(self._measurement, "protected")
+        if total >= self._measurement.prompt_tokens:
+            return _refusal(self._measurement, "not_smaller")
+        edits = tuple(Edit(rewrite.path, rewrite.after) for rewrite in rewrites)
+        return Fitted(Way.COMPRESS, edits, self._cuts(rewrites), total)
+
+    def _can_reach(self, history: History) -> bool:
+        """Whether the target could be met if everything that may shrink were gone."""
+        segments = (*history.closed, *history.open_)
+        texts = [item.text for segment in segments for item in segment.items]
+        loose = sum(self._kit.counter.count_many(texts))
+        loose += self._measurement.document_tokens
+        most = max(self._recipe.target_tokens, self._recipe.widen_to or 0)
+        return self._measurement.prompt_tokens - loose <= most
+
+    def _remembered(self, history: History) -> list[Rewrite]:
+        """Memories of the closed segments, at the mildest ratio that will last a while.
+
+        "A while": until the next segment closes, so that the ratio does not swing back
+        and forth as the open end of the history grows and is remembered in turn.
+        """
+        sizes = [
+            self._kit.counter.count_many([item.text for item in segment.items])
+            for segment in history.closed
+        ]
+        spare = self._recipe.target_tokens - self._measurement.prompt_tokens
+        for ratio in ladder(self._recipe.ratio)[:-1]:
+            saving = sum(int(sum(counts) * (1 - 1 / ratio)) for counts in sizes)
+            if spare + saving >= history.slack_tokens:
+                rewrites = self._memories(history.closed, ratio)
+                if self._total(rewrites) <= self._recipe.target_tokens:
+                    return rewrites
+        return self._memories(history.closed, self._recipe.ratio)
+
+    def _memories(self, segments: Sequence[Segment], ratio: float) -> list[Rewrite]:
+        rewrites: list[Rewrite] = []
+        for segment in segments:
+            for item, extract in zip(segment.items, self._memory(segment, ratio), strict=True):
+                if extract.text != item.text:
+                    rewrites.append(
+                        Rewrite(
+                            message=item.message,
+                            segment=segment.number,
+                            path=item.path,
+                            before=item.text,
+                            after=extract.text,
+                            dropped=extract.dropped,
+                            score=extract.score,
+                        )
+                    )
+        return rewrites
+
+    def _memory(self, segment: Segment, ratio: float) -> list[Extract]:
+        """The segment's memory, from the store where it is known, else made and stored.
+
+        An extract that was made because time was over stays: its bytes have been sent.
+        """
+        texts = [item.text for item in segment.items]
+        roles = [
+            "tool" if item.kind is PartKind.TOOL_RESULT else item.role for item in segment.items
+        ]
+        for maker in (self._condenser, self._plain):
+            known = self._known(memory_key([*texts, *roles], maker.name, f"{ratio:.3f}"), texts)
+            if known is not None:
+                return known
+        maker = self._in_time()
+        made = maker.condense(texts, ratio, [WEIGHTS.get(role, TOOL_WEIGHT) for role in roles])
+        if self._kit.memory is not None:
+            key = memory_key([*texts, *roles], maker.name, f"{ratio:.3f}")
+            text = json.dumps([[one.text, one.dropped, one.score] for one in made])
+            self._kit.memory.put(key, text)
+        return made
+
+    def _known(self, key: str, texts: Sequence[str]) -> list[Extract] | None:
+        stored = self._kit.memory.get(key) if self._kit.memory is not None else None
+        return _decoded(stored, texts) if stored is not None else None
+
+    def _in_time(self) -> Condenser:
+        """Who condenses: with the kit's summariser, or without it once its time is over."""
+        return self._condenser if time.monotonic() < self._model_end_s else self._plain
+
+    def _document(self, missing: int) -> list[Rewrite]:
+        """The last human turn's document made smaller by ``-missing`` tokens, or nothing."""
+        last = self._conversation.last_human()
+        if last is None:
+            return []
+        message = self._conversation.messages[last]
+        mark = newest_mark(self._conversation.messages)
+        sections = [
+            section
+            for section in turn_sections(message, self._kit.counter)
+            if message.parts[section.part].path is not None
+            and (mark is None or (last, section.part) > mark)
+        ]
+        budget = sum(section.tokens for section in sections) + missing
+        question = self._measurement.question
+        limits = share(sections, budget, self._recipe.ratio, question) if sections else None
+        if limits is None:
+            return []
+        rewrites = []
+        made = condense_sections(message, sections, limits, (self._in_time(), question))
+        for condensed in made:
+            part = message.parts[condensed.part]
+            if part.path is not None and condensed.text != part.text:
+                rewrites.append(
+                    Rewrite(
+                        message=last,
+                        segment=0,
+                        path=part.path,
+                        before=part.text,
+                        after=condensed.text,
+                        dropped=condensed.dropped,
+                        score=condensed.score,
+                    )
+                )
+        return rewrites
+
+    def _total(self, rewrites: Sequence[Rewrite]) -> int:
+        """Prompt tokens with ``rewrites`` carried out."""
+        count = self._kit.counter.count_many
+        before = sum(count([rewrite.before for rewrite in rewrites]))
+        after = sum(count([rewrite.after for rewrite in rewrites]))
+        return self._measurement.prompt_tokens - before + after
+
+    def _cuts(self, rewrites: Sequence[Rewrite]) -> tuple[Cut, ...]:
+        cuts = []
+        for rewrite in rewrites:
+            for start, end in rewrite.dropped:
+                lost = rewrite.before[start:end]
+                cuts.append(
+                    Cut(
+                        message=rewrite.message,
+                        segment=rewrite.segment,
+                        path=rewrite.path,
+                        start=start,
+                        end=end,
+                        tokens=self._kit.counter.count(lost),
+                        way=Way.COMPRESS,
+                        score=rewrite.score,
+                        sha256=hashlib.sha256(lost.encode("utf-8", "surrogatepass")).hexdigest(),
+                    )
+                )
+        return tuple(cuts)
+
+
+def _decoded(stored: str, texts: Sequence[str]) -> list[Extract] | None:
+    """A stored memory, or None if it does not fit ``texts``."""
+    try:
+        rows = json.loads(stored)
+        extracts = [
+            Extract(str(text), tuple((int(a), int(b)) for a, b in dropped), float(score))
+            for text, dropped, score in rows
+        ]
+    except (ValueError, TypeError):
+        return None
+    if len(extracts) != len(texts):
+        return None
+    for text, extract in zip(texts, extracts, strict=True):
+        if any(not 0 <= a < b <= len(text) for a, b in extract.dropped):
+            return None
+    return extracts

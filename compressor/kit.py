@@ -1,0 +1,55 @@
+"""The outside things a fit may use, as protocols: the core itself does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.tokens import TokenCounter
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors, ``(n_texts, dim) float32, L2-normalised``."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One vector a text, in order."""
+
+
+class Summarizer(Protocol):
+    """Makes short texts of long ones; never inside the event loop."""
+
+    name: str
+
+    def summarize(self, texts: Sequence[str], max_tokens: int, question: str) -> list[str]:
+        """One summary a text, in order, each of at most ``max_tokens`` tokens.
+
+        ``question`` may be "" (a memory that any later question may need).
+        """
+
+
+class Memory(Protocol):
+    """Summaries kept by content hash, apart for each team."""
+
+    def get(self, key: str) -> str | None:
+        """The text under ``key``, or None."""
+
+    def put(self, key: str, text: str) -> None:
+        """Remember ``text`` under ``key``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a fit works with; only the counter is always there."""
+
+    counter: TokenCounter
+    embedder: Embedder | None = None
+    summarizer: Summarizer | None = None
+    memory: Memory | None = None

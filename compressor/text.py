@@ -1,0 +1,101 @@
+"""Words of a text as search terms: identifiers taken apart, stems, CJK bigrams.
+
+Pure functions of the text; what a word becomes does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import Stemmer
+
+WORD = re.compile(r"[^\W_]+(?:[_.\-/:@'’][^\W_]+)*")
+_PART = re.compile(r"[^\W_]+")
+_HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+
+_STOP_WORDS = """
+    a about above after again all also am an and any are aren as at be because been before being
+    below between both but by can could couldn d did didn do does doesn doing don down during each
+    few for from further had hadn has hasn have haven having he her here hers herself him himself
+    his how i if in into is isn it its itself just ll m me more most my myself no nor not now o of
+    off on once only or other our ours ourselves out over own please re s same shall she should
+    shouldn so some such t than that the their theirs them themselves then there these they this
+    those through to too under until up upon ve very was wasn we were weren what when where which
+    while who whom whose why will with won would wouldn you your yours yourself yourselves
+    tell give according document text passage question answer following based context using
+    der die das und ist ein eine einer wie was wer wo wann warum welche im in den dem des zu von mit
+    le la les un une des et est que qui dans pour sur du au aux quel quelle comment pourquoi
+    el los las una unos del y es por para con cual como cuando donde quien
+"""
+STOP = frozenset(_STOP_WORDS.split())
+
+
+class Words:
+    """Turns words into terms and remembers them for the life of one fit."""
+
+    def __init__(self, language: str = "english") -> None:
+        self._stem = Stemmer.Stemmer(language).stemWord
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def terms(self, word: str) -> tuple[str, ...]:
+        """The terms of one word, without repeats, the whole word first.
+
+        ``getUserName`` -> getusernam, get, user, name; ``a.b_c`` -> itself, a, b, c;
+        a CJK run -> its bigrams.
+        """
+        known = self._known.get(word)
+        if known is None:
+            known = self._known[word] = tuple(dict.fromkeys(self._split(word)))
+        return known
+
+    def query(self, text: str) -> dict[str, float]:
+        """Terms to search with and their weights; stop words only if there is nothing else."""
+        weights: dict[str, float] = {}
+        spare: dict[str, float] = {}
+        for word in WORD.findall(text):
+            terms = self.terms(word)
+            for number, term in enumerate(terms):
+                weight = 1.0 if number == 0 or len(terms) == 1 else 0.7
+                into = spare if term in STOP or (len(term) < 2 and not term.isdigit()) else weights
+                into[term] = max(into.get(term, 0.0), weight)
+        return weights or spare
+
+    def _split(self, word: str) -> Iterable[str]:
+        parts = _PART.findall(word)
+        if len(parts) > 1 and not _is_possessive(parts):
+            yield word.lower()
+        for part in parts:
+            if _CJK.search(part):
+                yield from bigrams(part.lower())
+                continue
+            low = part.lower()
+            yield self._stem(low) if low.isalpha() and low not in STOP else low
+            if len(part) > 3 and not (part.islower() or part.isdigit()):
+                humps = _HUMP.findall(part)
+                if len(humps) > 1:
+                    yield from (self._stem(hump.lower()) for hump in humps)
+
+
+def bigrams(run: str) -> list[str]:
+    """Overlapping pairs of characters; a single character stands for itself."""
+    if len(run) < 2:
+        return [run]
+    return [run[at : at + 2] for at in range(len(run) - 1)]
+
+
+def prefixes(terms: Iterable[str]) -> tuple[str, ...]:
+    """Strings of which the lower-cased form of every word that yields a term has one.
+
+    Stemming may change the last letters of a word, so only the front of a term counts.
+    """
+    return tuple(sorted({_front(term) for term in terms if term}))
+
+
+def _front(term: str) -> str:
+    return term if len(term) <= 3 or not term.isalpha() else term[: max(3, len(term) - 2)]
+
+
+def _is_possessive(parts: Sequence[str]) -> bool:
+    return len(parts) == 2 and parts[1].lower() in {"s", "t", "re", "ve", "ll", "d", "m"}

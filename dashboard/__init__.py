@@ -1,0 +1,1 @@
+"""Reads the ledger through billing.reports; decides nothing."""

@@ -1,0 +1,161 @@
+"""What the views ask of the ledger: cached calls to billing, keyed by filters and watermark.
+
+The watermark grows with every receipt, so nothing stale is shown and nothing is asked
+twice. A figure here is exactly a figure of ``billing.reports``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from billing import browse, reports, savings_report
+from billing.accounts import Accounts, BillingSection, build_accounts
+from billing.browse import Entry
+from billing.budget import WindowFigures
+from billing.errors import LedgerUnavailable
+from billing.receipt import Receipt
+from billing.reports import Row, Scope
+from billing.savings_report import Report
+
+LISTED = 1000
+_MANY = 128
+
+
+class DatabaseMissing(Exception):
+    """There is no ledger to read; the message says where it was looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One ledger as far as ``mark`` posted receipts; ``accounts`` None without a policy."""
+
+    url: str
+    mark: int
+    zone: ZoneInfo
+    accounts: Accounts | None = None
+    policy_problem: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no request has been billed yet."""
+        return self.mark == 0
+
+    def overall(self, scope: Scope) -> Row:
+        """Everything in scope as one row."""
+        return _overall(self.url, self.mark, scope)
+
+    def grouped(self, by: str, scope: Scope) -> list[Row]:
+        """A row a group, the dearest first."""
+        return _grouped(self.url, self.mark, by, scope)
+
+    def daily(self, scope: Scope) -> list[tuple[date, Row]]:
+        """A row a local day that has any request."""
+        return _daily(self.url, self.mark, self.zone.key, scope)
+
+    def savings(self, scope: Scope) -> Report:
+        """What routing saved, how sure that is, and through what."""
+        return _savings(self.url, self.mark, scope)
+
+    def labels(self, by: str) -> list[str]:
+        """Every name of a group."""
+        return _labels(self.url, self.mark, by)
+
+    def listing(self, scope: Scope, text: str) -> list[Entry]:
+        """The newest requests, at most ``LISTED``."""
+        return _listing(self.url, self.mark, scope, text)
+
+    def receipt(self, request_id: str) -> Receipt | None:
+        """One receipt, or None. Receipts never change, but one may still come."""
+        return browse.receipt(self.url, request_id)
+
+    def latest(self) -> datetime | None:
+        """When the newest receipt was posted."""
+        return _latest(self.url, self.mark)
+
+    def windows(self, now: datetime) -> list[WindowFigures]:
+        """Budget windows as they stand; empty where the policy is not known or has none."""
+        return [] if self.accounts is None else browse.windows(self.url, self.accounts, now)
+
+
+def clock() -> datetime:
+    """Now, in UTC: the dashboard's only clock."""
+    return datetime.now(UTC)  # noqa: TID251 - the shell of this package
+
+
+def open_source() -> Source:
+    """The ledger that the environment names.
+
+    Raises:
+        DatabaseMissing: none is named, or its file is not there.
+        LedgerUnavailable: it cannot be read.
+    """
+    url = os.environ.get("WEIR_DATABASE", "")
+    if not url:
+        raise DatabaseMissing("WEIR_DATABASE is not set, so there is no ledger to read.")
+    try:
+        if not browse.exists(url):
+            raise DatabaseMissing(f"There is no database at {url} yet.")
+    except ValueError as error:
+        raise LedgerUnavailable(str(error)) from None
+    accounts, problem = policy(os.environ.get("WEIR_CONFIG"))
+    zone = accounts.zone if accounts else ZoneInfo("UTC")
+    return Source(url, browse.watermark(url), zone, accounts, problem)
+
+
+def policy(path: str | None) -> tuple[Accounts | None, str | None]:
+    """Accounts and budgets of a weir.yaml, or None and why they are not known."""
+    if not path:
+        return None, "The dashboard was started without a weir.yaml."
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(tree, dict):
+            raise TypeError("not a mapping")
+        ours = {name: tree[name] for name in BillingSection.model_fields if name in tree}
+        return build_accounts(BillingSection.model_validate(ours)), None
+    except (OSError, ValueError, TypeError, YAMLError):
+        return None, f"{path} cannot be read as a policy; `weir policy lint` says what is wrong."
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _overall(url: str, mark: int, scope: Scope) -> Row:
+    return reports.overall(url, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _grouped(url: str, mark: int, by: str, scope: Scope) -> list[Row]:
+    return reports.grouped(url, by, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _daily(url: str, mark: int, zone: str, scope: Scope) -> list[tuple[date, Row]]:
+    return reports.daily(url, ZoneInfo(zone), scope)
+
+
+# Outcomes come without a receipt, so the watermark alone would keep an old success rate.
+@st.cache_data(show_spinner=False, max_entries=_MANY, ttl=60)
+def _savings(url: str, mark: int, scope: Scope) -> Report:
+    return savings_report.report(url, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _labels(url: str, mark: int, by: str) -> list[str]:
+    return browse.labels(url, by)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _listing(url: str, mark: int, scope: Scope, text: str) -> list[Entry]:
+    return browse.listing(url, scope, text, LISTED)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _latest(url: str, mark: int) -> datetime | None:
+    return reports.latest(url)

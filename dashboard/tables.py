@@ -1,0 +1,140 @@
+"""Rows of a report as a table on the screen and as CSV, with the same figures in both."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import streamlit as st
+
+from billing.money import usd
+from dashboard.format import column_places, dollars
+
+Kind = Literal["text", "count", "money", "when", "ratio"]
+_HEIGHT, _FRAME = 35, 3
+_MOST_HEIGHT = 560
+_RISKY = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its title, what it holds, and what it means (shown as a tooltip).
+
+    ``hidden`` columns stand only in the download.
+    """
+
+    title: str
+    kind: Kind = "text"
+    means: str | None = None
+    width: Literal["small", "medium", "large"] | None = None
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Named columns over records; money in records is integer nano-USD or None."""
+
+    columns: Mapping[str, Column]
+    records: Sequence[Mapping[str, Any]]
+
+    def csv(self) -> bytes:
+        """RFC 4180 with a header; money as exact decimal USD, empty where unknown."""
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        writer.writerow(
+            f"{name}_usd" if column.kind == "money" else name
+            for name, column in self.columns.items()
+        )
+        for record in self.records:
+            writer.writerow(
+                _cell(column.kind, record[name]) for name, column in self.columns.items()
+            )
+        return out.getvalue().encode()
+
+    def shown(self) -> dict[str, list[Any]]:
+        """The same as columns for the screen; money as USD numbers."""
+        return {
+            name: [
+                dollars(record[name]) if column.kind == "money" else record[name]
+                for record in self.records
+            ]
+            for name, column in self.columns.items()
+            if not column.hidden
+        }
+
+    def config(self) -> dict[str, Any]:
+        """How the screen shows each column; all money with the same decimals."""
+        amounts = [
+            record[name]
+            for name, column in self.columns.items()
+            if column.kind == "money"
+            for record in self.records
+        ]
+        digits = column_places(amounts)
+        return {name: _config(column, digits) for name, column in self.columns.items()}
+
+
+def _config(column: Column, digits: int) -> Any:
+    said: dict[str, Any] = {"help": column.means, "width": column.width}
+    kinds = st.column_config
+    match column.kind:
+        case "money":
+            title = f"{column.title}, USD"
+            return kinds.NumberColumn(title, format=f"%,.{digits}f", **said)
+        case "count":
+            return kinds.NumberColumn(column.title, format="%,d", **said)
+        case "ratio":
+            return kinds.NumberColumn(column.title, format="percent", **said)
+        case "when":
+            return kinds.DatetimeColumn(column.title, format="YYYY-MM-DD HH:mm", **said)
+        case _:
+            return kinds.TextColumn(column.title, **said)
+
+
+def show(table: Table, name: str, *, pick: bool = False) -> int | None:
+    """Draw a table with its download; the index of the record picked, if one is.
+
+    Args:
+        name: of the download, and unique on the page.
+        pick: let one row be chosen.
+    """
+    options: dict[str, Any] = {
+        "column_config": table.config(),
+        "hide_index": True,
+        "height": min(_HEIGHT * (len(table.records) + 1) + _FRAME, _MOST_HEIGHT),
+        "key": f"table-{name}",
+    }
+    picked: int | None = None
+    if pick:
+        event: Any = st.dataframe(
+            table.shown(), on_select="rerun", selection_mode="single-row", **options
+        )
+        rows = event.selection.rows
+        picked = rows[0] if rows else None
+    else:
+        st.dataframe(table.shown(), **options)
+    download(table, name)
+    return picked
+
+
+def download(table: Table, name: str) -> None:
+    """A button that gives the table as CSV."""
+    st.download_button(
+        "Download CSV", table.csv, file_name=f"tokenweir-{name}.csv", mime="text/csv",
+        key=f"csv-{name}", icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
+
+
+def _cell(kind: Kind, value: Any) -> str:
+    if value is None:
+        return ""
+    if kind == "money":
+        return usd(value)
+    if kind == "when":
+        return str(value.isoformat(sep=" ", timespec="milliseconds"))
+    text = str(value)
+    # A spreadsheet would run a name that begins like a formula.
+    return f"'{text}" if kind == "text" and text.startswith(_RISKY) else text

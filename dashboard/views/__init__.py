@@ -1,0 +1,1 @@
+"""One file a view; each is run by Streamlit inside app.py."""

@@ -1,0 +1,1 @@
+"""The shell: HTTP, keys, sockets, clocks, processes."""

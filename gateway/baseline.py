@@ -1,0 +1,128 @@
+"""The tokenmaxxed baseline of one exchange: its original prompt, whole, to what it asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+
+from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
+from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
+from billing.usage import Usage
+from compressor.conversation import Conversation
+from compressor.measure import Measurement
+from compressor.recipe import Way
+from gateway.exchange import Exchange, Parties
+from gateway.snapshot import Snapshot
+from router.catalog import ModelCard
+
+# OpenAI-style automatic caches keep whole blocks of this many tokens.
+AUTOMATIC_BLOCK = 128
+FINE_BYTES, FINE_UNTIL, COARSE_BYTES = 2_048, 1_048_576, 32_768
+
+
+def prefixes(
+    conversation: Conversation, measurement: Measurement, minimum: int
+) -> tuple[Prefix, ...]:
+    """Every prefix that ends with a message or with a block inside one, hashed, shortest first.
+
+    A provider's cache matches inside a message, too: the same document with another
+    question is warm up to the question. A prompt too small to cache is one prefix.
+    """
+    if measurement.prompt_tokens < minimum:
+        return (Prefix(b"", measurement.prompt_tokens),)
+    digest = hashlib.blake2b(digest_size=16)
+    for tool in conversation.tools:
+        digest.update(tool.encode("utf-8", "surrogatepass"))
+    # What stands outside the messages (tools, schema, priming) is read before them.
+    tokens = measurement.prompt_tokens - sum(measurement.message_tokens)
+    found: list[Prefix] = []
+    for message, count in zip(conversation.messages, measurement.message_tokens, strict=True):
+        digest.update(b"\x00" + message.role.encode())
+        text = b"".join(b"\x01" + p.text.encode("utf-8", "surrogatepass") for p in message.parts)
+        start = 0
+        for end in _block_ends(len(text)):
+            digest.update(text[start:end])
+            found.append(Prefix(digest.copy().digest(), tokens + count * end // len(text)))
+            start = end
+        digest.update(text[start:])
+        tokens += count
+        found.append(Prefix(digest.copy().digest(), tokens))
+    return tuple(found)
+
+
+def _block_ends(size: int) -> list[int]:
+    """Where blocks end inside a message of ``size`` bytes: places that do not depend on it.
+
+    Every 2 KiB in the first megabyte, every 32 KiB beyond, so that a huge prompt costs
+    few hashes.
+    """
+    fine = list(range(FINE_BYTES, min(size, FINE_UNTIL), FINE_BYTES))
+    return fine + list(range(FINE_UNTIL, size, COARSE_BYTES))
+
+
+def cache_rule(card: ModelCard, provider: str, conversation: Conversation) -> CacheRule | None:
+    """How the baseline model's provider would have cached this prompt; None: not at all.
+
+    Anthropic caches where the client marks it, and bills the write; the others cache by
+    themselves and bill reads alone.
+    """
+    if card.cache_min_tokens is None or card.cache_ttl_s is None:
+        return None
+    ttl_ms = card.cache_ttl_s * 1000
+    if provider == "anthropic":
+        if not any(part.cache_mark for m in conversation.messages for part in m.parts):
+            return None
+        return CacheRule(ttl_ms, card.cache_min_tokens, write="cache_write_5m")
+    return CacheRule(ttl_ms, card.cache_min_tokens, AUTOMATIC_BLOCK)
+
+
+def baseline_of(
+    shadow: ShadowCache, snapshot: Snapshot, ex: Exchange, parties: Parties, usage: Usage
+) -> Tokenmaxxed:
+    """What the request would have cost as received, at the same instant and price book.
+
+    A request that failed would have failed there, too: it costs nothing on either side.
+    """
+    if ex.status != 200:
+        return Tokenmaxxed(0, Usage(source="none"))
+    prepared, model = parties.prepared, parties.prepared.plan.baseline_model
+    option = snapshot.option(parties.caller.key, model, ex.at_ms)
+    if option.price is None or option.price.unpriced:
+        return Tokenmaxxed(None, usage, "unpriced")
+    conversation = parties.request.conversation
+    rule = cache_rule(option.card, option.provider, conversation)
+    split = None
+    if rule is not None:
+        owner = (parties.caller.key.name, model)
+        split = shadow.replay(owner, prepared.prefixes, rule, ex.at_ms)
+    prompt = prepared.measurement.prompt_tokens
+    if _as_asked(parties) and usage.source == "provider":
+        # The provider has counted this very prompt: its figure is better than ours.
+        prompt, split = usage.prompt_tokens, _scaled(split, prompt, usage.prompt_tokens)
+    served = snapshot.cards[prepared.candidate.model]
+    ratio = Decimal(str(option.card.token_ratio)) / Decimal(str(served.token_ratio))
+    original = Original(
+        prompt_tokens=prompt,
+        completion_tokens=usage.completion_tokens - usage.reasoning_tokens,
+        cache=split,
+        token_ratio=ratio,
+        reasoning_tokens=usage.reasoning_tokens,
+        tool_calls=usage.tool_calls,
+    )
+    return tokenmaxxed(original, option.price, option.card.window)
+
+
+def _as_asked(parties: Parties) -> bool:
+    prepared = parties.prepared
+    whole = prepared.fitted is None or prepared.fitted.way is Way.WHOLE
+    return whole and prepared.candidate.model == prepared.plan.baseline_model
+
+
+def _scaled(split: CacheSplit | None, ours: int, theirs: int) -> CacheSplit | None:
+    """A split of our count as one of theirs: the difference is new text."""
+    if split is None or ours == theirs:
+        return split
+    fresh = split.fresh + theirs - ours
+    if fresh < 0:
+        return None
+    return CacheSplit(split.read, split.written, fresh, split.write)

@@ -1,0 +1,139 @@
+"""Exchange: the one record of a request, filled stage by stage by pipeline.py alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from billing.accounts import VirtualKey
+from billing.ladder import Brake
+from billing.receipt import Attempt, Receipt
+from billing.shadow_cache import Prefix
+from billing.usage import Usage
+from compressor.conversation import Conversation
+from compressor.measure import Measurement
+from compressor.recipe import Fitted, Way
+from router.complexity import Complexity
+from router.need import Need
+from router.plan import Candidate, Plan, RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHeaders:
+    """The request headers the gateway reads; none of them goes upstream."""
+
+    secret: str | None = None
+    mode: str = "route"
+    fit: Way = Way.COMPRESS
+    session: str | None = None
+    task: str | None = None
+    user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    max_cost_nano: int | None = None
+    idempotency_key: str | None = None
+    wire: str | None = None
+    content_length: int | None = None
+    content_encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A parsed body: the client's own bytes, and what the gateway read in them.
+
+    ``spliceable``: each top-level key the gateway may set occurs at most once in the
+    bytes, so that an edit in place cannot mean something else to the provider.
+    """
+
+    wire: str
+    raw: bytes
+    body: Mapping[str, Any]
+    conversation: Conversation
+    facts: RequestFacts
+    stream: bool
+    wants_usage: bool
+    spliceable: bool
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a virtual key and, where the client names one, its end user."""
+
+    key: VirtualKey
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that is known before anything is held or sent; a dry run stops here."""
+
+    measurement: Measurement
+    complexity: Complexity
+    need: Need
+    plan: Plan
+    candidate: Candidate
+    fitted: Fitted | None
+    outbound: bytes
+    reasons: tuple[Mapping[str, object], ...]
+    prefixes: tuple[Prefix, ...]
+    decision: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came back, as the relay saw it."""
+
+    status: int = 0
+    usage: Usage | None = None
+    raw_usage: Mapping[str, object] | None = None
+    response_model: str | None = None
+    service_tier: str | None = None
+    provider_id: str | None = None
+    completed: bool = False
+    ttft_ms: float | None = None
+    text_pieces: list[bytes] = field(default_factory=list)
+    finish_reason: str | None = None
+    outcome: str = "ok"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request from socket to ledger row."""
+
+    request_id: str
+    at_ms: int
+    started: float
+    wire: str
+    headers: ClientHeaders
+    caller: Caller | None = None
+    request: ChatRequest | None = None
+    brake: Brake | None = None
+    session_key: str = ""
+    arm: str = "routed"
+    prepared: Prepared | None = None
+    reply: Reply = field(default_factory=Reply)
+    forwarded: Mapping[str, str] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    attempt_id: str = ""
+    client_gone: bool = False
+    settled: Receipt | None = None
+    before_upstream_ms: float = 0.0
+    upstream_ms: float = 0.0
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """The parts of an exchange that are all there once a plan exists."""
+
+    caller: Caller
+    request: ChatRequest
+    prepared: Prepared
+
+    @classmethod
+    def of(cls, ex: Exchange) -> Parties:
+        """Raises RuntimeError: the exchange never got that far."""
+        if ex.caller is None or ex.request is None or ex.prepared is None:
+            raise RuntimeError("this exchange has no plan yet")
+        return cls(ex.caller, ex.request, ex.prepared)

@@ -1,0 +1,58 @@
+"""A dry run as JSON: measurement, candidates, plan, what would be sent and cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from billing.money import usd
+from gateway.actions import action_of, candidate_json, cuts_json
+from gateway.exchange import Exchange, Parties
+from gateway.snapshot import Snapshot
+
+
+def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any]:
+    """The outward shape of `/weir/explain` (contract.md names it)."""
+    prepared = Parties.of(ex).prepared
+    measurement, plan, score = prepared.measurement, prepared.plan, prepared.complexity
+    baseline = plan.baseline_nano
+    return {
+        "measurement": {
+            "prompt_tokens": measurement.prompt_tokens,
+            "by_role": dict(measurement.by_role),
+            "tools_tokens": measurement.tools_tokens,
+            "media_tokens": measurement.media_tokens,
+            "document_tokens": measurement.document_tokens,
+            "tokenizer": measurement.tokenizer,
+            "exact": measurement.exact,
+            "small_is_enough": round(score.small_is_enough, 4),
+            "gain": round(score.gain, 4),
+            "need": prepared.need.kind.value,
+            "need_confidence": round(prepared.need.confidence, 4),
+            "features": {name: round(value, 4) for name, value in score.features.items()},
+            "segments": measurement.segments,
+        },
+        "candidates": [candidate_json(candidate) for candidate in plan.candidates],
+        "plan": {
+            "model": prepared.candidate.model,
+            "tier": prepared.candidate.tier.value,
+            "action": action_of(prepared),
+            "reasons": list(prepared.reasons),
+            "fallbacks": list(dict.fromkeys(c.model for c in plan.fallbacks)),
+            "max_output_tokens": plan.max_output_tokens,
+            "arm": ex.arm,
+            "would": candidate_json(plan.would) if plan.would else None,
+        },
+        "baseline": {
+            "model": plan.baseline_model,
+            "expected_usd": usd(baseline) if baseline is not None else None,
+        },
+        "would_send": orjson.loads(prepared.outbound),
+        "cuts": list(cuts_json(prepared.fitted)),
+        "sent_prompt_tokens": (
+            prepared.fitted.prompt_tokens if prepared.fitted else measurement.prompt_tokens
+        ),
+        "policy": snapshot.settings.hash,
+        "took_ms": round(took_ms, 3),
+    }

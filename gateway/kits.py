@@ -1,0 +1,92 @@
+"""What a fit may use, as the configuration asks for it.
+
+Nothing heavy is imported by asking for a kit. An embedder is loaded in the background
+after the start; until it is there, ranking is lexical.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import cached_property
+from pathlib import Path
+
+from compressor.abstractive import Judge
+from compressor.embedder import load_embedder
+from compressor.errors import CompressorError
+from compressor.kin import packaged_vectors
+from compressor.kit import Embedder, Kit, Summarizer
+from compressor.memory import MemoryStore
+from compressor.summarize import ExtractiveSummarizer
+from compressor.tokens import load_counter
+from gateway.settings import Settings
+from gateway.snapshot import Snapshot
+
+log = logging.getLogger("weir")
+# Device files that a GPU's driver makes: seen without importing torch.
+_GPU_FILES = ("/dev/nvidia0", "/dev/kfd")
+
+
+class Kits:
+    """One a process: models are loaded once and shared, memories are apart for each team."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = MemoryStore(time.monotonic)
+        self._embedder: Embedder | None = None
+
+    def kit_for(self, snapshot: Snapshot, team: str, model: str) -> Kit:
+        """The kit of one request."""
+        return Kit(
+            counter=snapshot.gauge(model).counter,
+            embedder=self._embedder,
+            summarizer=self._summarizer,
+            memory=self._store.for_team(team),
+        )
+
+    async def warm(self) -> None:
+        """Load what fits rank with; an embedder that cannot be had is said, and done without."""
+        if self._settings.fit.allow:
+            await asyncio.to_thread(packaged_vectors)  # else the first fit would wait for it
+        name = self._settings.fit.embedder
+        if name == "none" or (name == "auto" and not _has_gpu()):
+            return
+        try:
+            self._embedder = await asyncio.to_thread(_loaded, name)
+        except CompressorError as error:
+            log.warning("ranking stays lexical: %s", error)
+
+    @cached_property
+    def _summarizer(self) -> Summarizer:
+        section = self._settings.fit.summarizer
+        if section.backend == "torch":
+            from compressor.summarizer_torch import TorchSettings, TorchSummarizer
+
+            return TorchSummarizer(TorchSettings(section.model or "", section.device), _judge())
+        if section.backend == "openai":
+            from compressor.summarizer_openai import Endpoint, OpenAISummarizer
+
+            upstream = self._settings.upstreams[section.upstream or ""]
+            return OpenAISummarizer(
+                Endpoint(upstream.base_url or "", section.model or "", upstream.api_key or ""),
+                _judge(),
+            )
+        return ExtractiveSummarizer(self._embedder)
+
+
+def _judge() -> Judge:
+    """Whether a model's summary may be used, measured in real tokens; else an extract is."""
+    counter = load_counter("o200k_base")
+    return Judge(ExtractiveSummarizer(None, counter), counter)
+
+
+def _has_gpu() -> bool:
+    return any(Path(name).exists() for name in _GPU_FILES)
+
+
+def _loaded(name: str) -> Embedder:
+    """An embedder that has embedded once, so that no request waits for its import."""
+    embedder = load_embedder(None if name in {"auto", "packaged"} else name)
+    embedder.embed(["ready"])
+    return embedder

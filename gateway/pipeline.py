@@ -1,0 +1,265 @@
+"""handle(): the request's story on one screen.
+
+Parse, measure, decide, hold, send, relay, settle. Whatever happens after the hold, it is
+settled: no request leaves without its ledger row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from typing import TypeVar
+
+from billing.errors import BudgetExhausted, BudgetFigures, PriceMissing, Throttled
+from billing.ledger import Hold, HoldRequest
+from billing.prices import STANDARD_TIERS, Price
+from compressor.recipe import Way
+from gateway import relay, settle
+from gateway.actions import weir_headers
+from gateway.brakes import as_rate, obeyed
+from gateway.errors import GatewayError, Overloaded, StreamBroken
+from gateway.exchange import ChatRequest, Exchange, Parties, Prepared
+from gateway.headers import passed_back
+from gateway.prepare import INLINE_BYTES, Question, output_limit, prepare, write_outbound
+from gateway.rate_limits import limited
+from gateway.relay import Send
+from gateway.sessions import in_holdout, session_key, warm_tokens
+from gateway.shell import Shell
+from gateway.snapshot import Snapshot
+from gateway.upstream.failover import Delivery, dispatch
+from gateway.wire import chat
+from gateway.workers import QueueFull
+from gateway.workers_ledger import held
+from router.fitting import scale
+from router.plan import Candidate
+
+T = TypeVar("T")
+
+# A provider's own count may exceed ours: by framing tokens where the tokenizer is the
+# model's own, by more where it is an estimate.
+EXACT_SLACK, ESTIMATE_SLACK, FIXED_SLACK = 1.02, 1.25, 64
+
+
+async def handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
+    """Serve one chat request and write its receipt, within its key's rate limits."""
+    if ex.caller is None or not limited(ex.caller.key):
+        await _handle(shell, ex, raw, send)
+        return
+    async with shell.rates.within(ex.caller.key, ex):
+        await _handle(shell, ex, raw, send)
+
+
+async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
+    snapshot = shell.snapshot
+    ex.request = await _read(shell, ex, raw)
+    if ex.caller is not None:
+        ex.brake = obeyed(shell, ex.caller, ex.request_id, ex.at_ms)
+    ex.prepared = await think(shell, snapshot, ex, ex.request)
+    if ex.caller is not None and limited(ex.caller.key):
+        await shell.rates.prompt(ex.caller.key, ex.prepared.measurement.prompt_tokens)
+    hold = await _hold(shell, snapshot, ex)
+    try:
+        ready = partial(_ready, shell, snapshot, ex, hold)
+        delivery = await dispatch(shell.upstreams, snapshot, ex, ready)
+        await _deliver(shell, snapshot, ex, delivery, hold, send)
+    except asyncio.CancelledError:
+        ex.reply.outcome, ex.status = "cancelled", 499
+        raise
+    except StreamBroken:
+        pass  # the client has been told inside the stream
+    except GatewayError as error:
+        ex.status = settle.status_of(error)
+        raise
+    finally:
+        settle.finish(shell, snapshot, ex, hold)
+
+
+async def dry_run(shell: Shell, ex: Exchange, raw: bytes) -> None:
+    """All that happens before a hold; nothing is reserved, sent or remembered."""
+    ex.request = await _read(shell, ex, raw)
+    ex.prepared = await think(shell, shell.snapshot, ex, ex.request)
+
+
+async def _read(shell: Shell, ex: Exchange, raw: bytes) -> ChatRequest:
+    """The body parsed; the end user it names is the caller's where no header names one."""
+    request = await _work(shell, raw, partial(chat.parse, raw, ex.headers))
+    if ex.caller is not None and request.user != ex.caller.user:
+        ex.caller = replace(ex.caller, user=request.user)
+    return request
+
+
+async def think(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest) -> Prepared:
+    """Measure, decide and fit, off the event loop when the body is big."""
+    question = _question(shell, snapshot, ex, request)
+    kit = shell.kit_for(snapshot, question.caller.key.team, request.facts.requested_model)
+    return await _work(shell, request.raw, partial(prepare, snapshot, question, kit))
+
+
+def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest) -> Question:
+    """The request in its surroundings: session, arm, brake, what is warm."""
+    caller = ex.caller
+    if caller is None:
+        raise RuntimeError("a request without a caller reached the pipeline")
+    key = caller.key
+    ex.session_key = session_key(key.name, ex.headers.session, request.conversation, ex.at_ms)
+    if snapshot.policy(key).mode == "observe":
+        ex.arm = "observe"
+    elif in_holdout(ex.session_key, float(key.holdout)):
+        ex.arm = "holdout"
+        facts = replace(request.facts, mode="pass", fit=Way.WHOLE)
+        request = ex.request = replace(request, facts=facts)
+    last = shell.sessions.last(ex.session_key)
+    return Question(
+        request=request,
+        caller=caller,
+        brake=ex.brake or shell.ledger.brake(key.path, caller.user, ex.at_ms),
+        warm=warm_tokens(snapshot.cards, last, ex.at_ms),
+        served_before=last.model if last else None,
+        at_ms=ex.at_ms,
+    )
+
+
+async def _work(shell: Shell, raw: bytes, work: Callable[[], T]) -> T:
+    """Small work here and now, big work in the pool.
+
+    Raises:
+        Overloaded: the pool is full; nothing was held or sent.
+    """
+    if len(raw) <= INLINE_BYTES:
+        return work()
+    try:
+        return await shell.workers.run(work)
+    except QueueFull as full:
+        raise Overloaded(f"too many big requests at once ({full}); try again soon") from None
+
+
+async def _hold(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Hold:
+    """Reserve the worst case in every ancestor, durably, before anything is sent.
+
+    Raises:
+        BudgetExhausted, Throttled, LedgerUnavailable, PriceMissing.
+    """
+    parties = Parties.of(ex)
+    key, candidate = parties.caller.key, parties.prepared.candidate
+    amount = worst_case(snapshot, ex, parties.prepared, candidate)
+    ceiling = ex.headers.max_cost_nano
+    if ceiling is not None and amount > ceiling:
+        raise BudgetExhausted(
+            "this request could cost more than its own header x-weir-max-cost-usd allows; lower "
+            "max_tokens or raise the header",
+            BudgetFigures("request/header", 0, amount, ceiling, ""),
+        )
+    wanted = HoldRequest(
+        request_id=ex.request_id,
+        path=key.path,
+        user=parties.caller.user,
+        amount_nano=amount,
+        at_ms=ex.at_ms,
+        model=candidate.model,
+        upstream=snapshot.settings.models[candidate.model].upstream,
+    )
+    try:
+        return await held(shell.ledger, wanted)
+    except BudgetExhausted as exhausted:
+        if key.ladder is not None and key.ladder.refuses_as_rate:
+            raise as_rate(exhausted, ex.at_ms) from None
+        raise
+
+
+def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: Candidate) -> int:
+    """The most that one attempt on ``candidate`` can cost, nano-USD.
+
+    Raises:
+        PriceMissing: the candidate has no price.
+    """
+    parties = Parties.of(ex)
+    option = snapshot.option(parties.caller.key, candidate.model, ex.at_ms)
+    if option.price is None:
+        raise PriceMissing(option.provider, option.provider_model)
+    tokens = candidate.prompt_tokens
+    if prepared.fitted is not None:  # a fit may have widened beyond what was planned
+        ratio = scale(prepared.measurement, option.card)
+        tokens = max(tokens, ceil(prepared.fitted.prompt_tokens * ratio))
+    exact = prepared.measurement.exact and option.card.exact
+    output = prepared.plan.max_output_tokens * parties.request.facts.choices
+    amount = most(option.price, tokens, output, exact=exact)
+    special = _special(snapshot, parties.request, candidate.model, ex.at_ms)
+    return amount if special is None else max(amount, most(special, tokens, output, exact=exact))
+
+
+def _special(snapshot: Snapshot, request: ChatRequest, model: str, at_ms: int) -> Price | None:
+    """The price of the service tier or region that a body asks for; None: the standard one.
+
+    Raises:
+        PriceMissing: a tier that nobody knows the price of.
+    """
+    tier, region = request.body.get("service_tier"), request.body.get("inference_geo")
+    if (not tier or tier in STANDARD_TIERS) and not region:
+        return None
+    return snapshot.price(model, at_ms, str(tier or "default"), str(region) if region else None)
+
+
+def most(price: Price, prompt_tokens: int, output_tokens: int, *, exact: bool) -> int:
+    """The most that a prompt of our count can cost, nano-USD; the provider may count more.
+
+    Raises:
+        PriceMissing: no input or output rate.
+    """
+    slack = EXACT_SLACK if exact else ESTIMATE_SLACK
+    counted = int(prompt_tokens * slack) + FIXED_SLACK
+    return price.most(counted, output_tokens)
+
+
+def _ready(
+    shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold, candidate: Candidate
+) -> bool:
+    """Make a further candidate ready: its own body, and room in the hold."""
+    parties = Parties.of(ex)
+    fitted = parties.prepared.fitted
+    if candidate.way is Way.WHOLE:
+        fitted = None
+    elif fitted is None or fitted.way is not candidate.way:
+        return False
+    question = _question(shell, snapshot, ex, parties.request)
+    prepared = replace(
+        parties.prepared,
+        candidate=candidate,
+        fitted=fitted,
+        outbound=write_outbound(
+            snapshot, parties.request, candidate, fitted, output_limit(question)
+        ),
+        reasons=(*parties.prepared.reasons, {"code": "fallback", "model": candidate.model}),
+    )
+    try:
+        missing = worst_case(snapshot, ex, prepared, candidate) - hold.amount_nano
+        if missing > 0:
+            shell.ledger.extend(hold, missing)
+    except (BudgetExhausted, Throttled, PriceMissing):
+        return False
+    ex.prepared = prepared
+    return True
+
+
+async def _deliver(
+    shell: Shell, snapshot: Snapshot, ex: Exchange, delivery: Delivery, hold: Hold, send: Send
+) -> None:
+    """Pass the answer on; the receipt of a whole answer is written before its first byte."""
+    parties = Parties.of(ex)
+    ex.status = delivery.status
+    tightest = shell.ledger.tightest(parties.caller.key.path, parties.caller.user)
+    budget = tightest.header() if tightest else None
+    back = passed_back(delivery.headers)
+    if delivery.stream is not None:
+        headers = [*weir_headers(ex, parties.prepared, budget), *back]
+        await delivery.stream.run(send, headers)
+        return
+    settle.finish(shell, snapshot, ex, hold)
+    headers = [
+        (b"content-type", b"application/json"),
+        *weir_headers(ex, parties.prepared, budget),
+        *back,
+    ]
+    await relay.send_plain(send, delivery.status, headers, delivery.body)

@@ -1,0 +1,259 @@
+"""Measure, decide, fit, write the outbound body: all that happens before money moves.
+
+A dry run (`/weir/explain`) and a real request share every line of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from billing.accounts import VirtualKey
+from billing.ladder import Brake
+from compressor.fit import fit
+from compressor.kit import Kit
+from compressor.measure import Measurement, measure
+from compressor.recipe import Fitted, Recipe, Way
+from gateway.baseline import prefixes
+from gateway.exchange import Caller, ChatRequest, Prepared
+from gateway.replay_record import recorded
+from gateway.snapshot import Snapshot
+from gateway.wire import body as bodies
+from router.complexity import Complexity
+from router.decide import ModelOption, Situation, decide
+from router.errors import NoCandidate, UnknownModel
+from router.need import Need, classify
+from router.plan import Candidate, Plan
+from router.policy import RoutePolicy
+
+# Beyond this size a body's work leaves the event loop.
+INLINE_BYTES = 32 * 1024
+LOSSLESS_FROM = 2_048  # prompt tokens
+JSON_KEY_CHARS = 80  # a text with fewer characters to a key is mostly JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request in its surroundings, as ``prepare`` needs it."""
+
+    request: ChatRequest
+    caller: Caller
+    brake: Brake
+    warm: Mapping[str, int]
+    served_before: str | None
+    at_ms: int
+
+
+def check_model(snapshot: Snapshot, model: str) -> None:
+    """Raises UnknownModel, listing what there is."""
+    if model != "auto" and model not in snapshot.settings.models:
+        known = ", ".join(snapshot.settings.models)
+        raise UnknownModel(f"model {model[:64]!r} is not declared here; known: {known}, auto")
+
+
+def measured(snapshot: Snapshot, request: ChatRequest) -> Measurement:
+    """The request's size as the model it asked for counts it."""
+    gauge = snapshot.gauge(request.facts.requested_model)
+    return measure(request.conversation, gauge.counter, gauge.media)
+
+
+def prepare(snapshot: Snapshot, question: Question, kit: Kit) -> Prepared:
+    """Everything known before a hold: plan, fit and the bytes that would go upstream.
+
+    Raises:
+        UnknownModel, NoCandidate: nothing can serve it.
+    """
+    thought = think_over(snapshot, question, kit)
+    return carry_out(snapshot, question, kit, thought, thought.plan.choice)
+
+
+def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thought:
+    """The plan for a request and what it was made from; nothing is cut yet.
+
+    Without a ``kit`` no lossless size is measured, so lossless is no candidate.
+
+    Raises:
+        UnknownModel, NoCandidate: nothing can serve it.
+    """
+    request = question.request
+    check_model(snapshot, request.facts.requested_model)
+    measurement = measured(snapshot, request)
+    complexity = snapshot.complexity.score(measurement.question, request.facts, measurement)
+    need = classify(measurement.question, request.facts, measurement)
+    situation = _situation(snapshot, question, measurement, complexity, need)
+    lossless = _lossless(situation, request, kit) if kit is not None else None
+    if lossless is not None:
+        situation = replace(situation, lossless_tokens=lossless.prompt_tokens)
+    return Thought(situation, decide(situation), lossless)
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What was found out about a request, before any candidate is tried."""
+
+    situation: Situation
+    plan: Plan
+    lossless: Fitted | None = None
+
+    @property
+    def measurement(self) -> Measurement:
+        """The request's size."""
+        return self.situation.measurement
+
+
+def carry_out(
+    snapshot: Snapshot, question: Question, kit: Kit, thought: Thought, candidate: Candidate
+) -> Prepared:
+    """Fit for ``candidate``; where the fit refuses, the next candidate that needs no cut.
+
+    A refused fit is no failure: the request goes on, larger, to the next in the plan.
+    """
+    request, plan = question.request, thought.plan
+    reasons: list[Mapping[str, object]] = [{"code": r.code, **r.facts} for r in plan.reasons]
+    queue = [candidate, *(c for c in plan.fallbacks if c is not candidate)]
+    fitted: Fitted | None = None
+    refused: set[Way] = set()
+    for current in queue:
+        if current.way in refused:
+            continue  # what one model's trim could not find, another's would not, either
+        candidate = current
+        if current.recipe is None or current.way is Way.WHOLE:
+            fitted = None
+            break
+        if current.way is Way.LOSSLESS and thought.lossless is not None:
+            fitted = thought.lossless
+        else:
+            fitted = fit(request.conversation, thought.measurement, current.recipe, kit)
+        if fitted.refused is None:
+            break
+        refused.add(current.way)
+        reasons.append(_refusal(current, fitted))
+        fitted = None
+    else:
+        # Only fits were possible (the prompt is beyond every window), and none could be made.
+        why = ", ".join(sorted(f"{way.value} was refused" for way in refused))
+        raise NoCandidate({c.model: c.why_not or why for c in plan.candidates})
+    limit = output_limit(question)
+    outbound = write_outbound(snapshot, request, candidate, fitted, limit)
+    return Prepared(
+        measurement=thought.measurement,
+        complexity=thought.situation.complexity,
+        need=thought.situation.need,
+        plan=plan,
+        candidate=candidate,
+        fitted=fitted,
+        outbound=outbound,
+        reasons=tuple(reasons),
+        prefixes=prefixes(
+            request.conversation,
+            thought.measurement,
+            snapshot.cards[plan.baseline_model].cache_min_tokens or 1024,
+        ),
+        decision=recorded(thought.situation, plan),
+    )
+
+
+def _lossless(situation: Situation, request: ChatRequest, kit: Kit) -> Fitted | None:
+    """What the prompt becomes in a shorter form that says the same, where that may pay.
+
+    Its size must be measured to be a candidate, so it is tried before the decision, but
+    only on large prompts that are mostly JSON: there it pays, and elsewhere a count of
+    two characters says so.
+    """
+    measurement, facts = situation.measurement, situation.facts
+    if measurement.prompt_tokens < LOSSLESS_FROM or facts.mode == "pass":
+        return None
+    if facts.fit is Way.WHOLE or Way.LOSSLESS not in situation.policy.ways():
+        return None
+    texts = [part.text for m in request.conversation.messages for part in m.parts if part.path]
+    keys = sum(text.count('":') for text in texts)
+    if keys * JSON_KEY_CHARS < sum(map(len, texts)):
+        return None
+    fitted = fit(request.conversation, measurement, Recipe(Way.LOSSLESS, target_tokens=1), kit)
+    return fitted if fitted.refused is None and fitted.way is Way.LOSSLESS else None
+
+
+def _refusal(candidate: Candidate, fitted: Fitted) -> Mapping[str, object]:
+    return {
+        "code": "fit_refused",
+        "way": candidate.way.value,
+        "why": fitted.refused,
+        "confidence": round(fitted.confidence, 3),
+        "model": candidate.model,
+    }
+
+
+def _situation(
+    snapshot: Snapshot,
+    question: Question,
+    measurement: Measurement,
+    complexity: Complexity,
+    need: Need,
+) -> Situation:
+    key = question.caller.key
+    return Situation(
+        facts=question.request.facts,
+        measurement=measurement,
+        complexity=complexity,
+        need=need,
+        options=snapshot.options(key, question.at_ms),
+        policy=route_policy(snapshot, key),
+        brake=question.brake,
+        warm=question.warm,
+        output_limit=key.max_output,
+        served_before=question.served_before,
+    )
+
+
+def route_policy(snapshot: Snapshot, key: VirtualKey) -> RoutePolicy:
+    """The routing policy of a key; ``auto`` is compared with the team's own baseline first."""
+    policy = snapshot.policy(key)
+    baseline = key.baseline or policy.baseline or snapshot.default_model()
+    return policy if baseline == policy.baseline else replace(policy, baseline=baseline)
+
+
+def output_limit(question: Question) -> int | None:
+    """The completion limit that policy sets on this request, where it is the tighter one.
+
+    A missing limit is filled, so that a hold is always bounded; None: nothing to change.
+    """
+    wanted = question.request.facts.max_output_tokens
+    limits = [question.caller.key.max_output, question.brake.max_output]
+    limit = min((value for value in limits if value is not None), default=None)
+    return limit if limit is not None and (wanted is None or wanted > limit) else None
+
+
+def write_outbound(
+    snapshot: Snapshot,
+    request: ChatRequest,
+    candidate: Candidate,
+    fitted: Fitted | None,
+    max_output: int | None,
+) -> bytes:
+    """The body as it goes to ``candidate``: the client's own bytes where nothing changed."""
+    entry = snapshot.settings.models[candidate.model]
+    upstream = snapshot.settings.upstreams[entry.upstream]
+    values: dict[str, Any] = {}
+    provider_model = entry.model or candidate.model
+    if request.facts.requested_model != provider_model:
+        values["model"] = provider_model
+    if request.stream and not request.wants_usage:
+        options = request.body.get("stream_options") or {}
+        values["stream_options"] = {**options, "include_usage": True}
+    if max_output is not None:
+        names = [k for k in ("max_completion_tokens", "max_tokens") if request.body.get(k)]
+        for name in names or [upstream.output_limit_field]:
+            values[name] = max_output
+    if fitted is not None and fitted.edits:
+        return bodies.with_edits(request.raw, fitted.edits, values)
+    if not values:
+        return request.raw
+    if request.spliceable:
+        return bodies.with_scalars(request.raw, request.body, values)
+    return bodies.with_edits(request.raw, (), values)
+
+
+def option_of(snapshot: Snapshot, caller: Caller, model: str, at_ms: int) -> ModelOption:
+    """The option that a candidate names."""
+    return snapshot.option(caller.key, model, at_ms)

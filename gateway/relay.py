@@ -1,0 +1,206 @@
+"""The answer's way back to the client: bytes as they came, facts on the side.
+
+The status line goes out only when the provider's status is known. A cut stream ends with
+an error event, never with an invented end; a client that left is noticed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import orjson
+
+from billing.errors import UsageInvalid
+from billing.usage import chat_usage
+from gateway.errors import GatewayError, StreamBroken, UpstreamFailed, body_of
+from gateway.exchange import Exchange, Reply
+from gateway.stream import ChatStream, EventTooLarge, delivered_text, error_event
+from gateway.upstream.protocol import Opened
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+async def send_plain(send: Send, status: int, headers: HeaderList, body: bytes) -> None:
+    """One whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def read_plain(reply: Reply, body: bytes, upstream: str) -> None:
+    """Fill the reply from a whole JSON answer.
+
+    Raises:
+        UpstreamFailed: a success that is not JSON, is empty, or carries an error.
+    """
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        data = None
+    if not isinstance(data, dict):
+        raise UpstreamFailed(f"upstream {upstream!r} answered 200 with something that is no JSON")
+    if data.get("error") and not data.get("choices"):
+        raise UpstreamFailed(f"upstream {upstream!r} answered 200 with an error inside")
+    if not isinstance(data.get("choices"), list):
+        raise UpstreamFailed(f"upstream {upstream!r} answered 200 without any choices")
+    take_usage(reply, data.get("usage"))
+    reply.response_model = _text(data.get("model"))
+    reply.service_tier = _text(data.get("service_tier"))
+    reply.provider_id = _text(data.get("id"))
+    reply.completed = True
+    if reply.usage is None:
+        reply.text_pieces = [answer_text(data).encode("utf-8", "replace")]
+    first = next(iter(data["choices"]), None)
+    if isinstance(first, dict):
+        reply.finish_reason = _text(first.get("finish_reason"))
+
+
+def answer_text(data: Mapping[str, Any]) -> str:
+    """The text of a whole answer, tool arguments included."""
+    pieces: list[str] = []
+    for choice in data.get("choices") or []:
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            pieces.append(str(message.get("content") or ""))
+            if message.get("tool_calls"):
+                pieces.append(orjson.dumps(message["tool_calls"]).decode())
+    return "".join(pieces)
+
+
+def take_usage(reply: Reply, raw: object) -> None:
+    """Read a provider's usage report; one that is empty or contradicts itself is missing."""
+    if not isinstance(raw, dict):
+        return
+    reply.raw_usage = raw
+    try:
+        usage = chat_usage(raw)
+    except UsageInvalid:
+        usage = None
+    # No prompt is empty: a report of nothing at all is no report.
+    reply.usage = usage if usage is not None and usage.billed_tokens else None
+
+
+class StreamRelay:
+    """One stream from provider to client."""
+
+    def __init__(
+        self, ex: Exchange, opened: Opened, *, hide_usage: bool, secrets: Sequence[str] = ()
+    ) -> None:
+        self._ex, self._opened = ex, opened
+        choices = ex.request.facts.choices if ex.request is not None else 1
+        self._state = ChatStream(hide_usage=hide_usage, choices=choices, secrets=secrets)
+        self._chunks: AsyncIterator[bytes] = opened.chunks()
+        self._first: bytes = b""
+
+    async def begin(self) -> None:
+        """Wait for the first event, while another upstream could still be tried.
+
+        Raises:
+            UpstreamFailed: closed, broken or in error before any event.
+            UpstreamTimeout: silent for too long.
+        """
+        state = self._state
+        try:
+            while not state.events:  # a comment keeps a connection open and says nothing
+                chunk = await anext(self._chunks, None)
+                if chunk is None:
+                    self._first += state.rest()
+                    break
+                self._first += state.feed(chunk)
+        except EventTooLarge as error:
+            raise UpstreamFailed(str(error)) from None
+        self._ex.reply.ttft_ms = (time.perf_counter() - self._ex.started) * 1000
+        if not state.events:
+            raise UpstreamFailed("the upstream closed its stream before the first event")
+        if state.error is not None and not state.provider_id:
+            raise UpstreamFailed("the upstream answered 200 with an error as its first event")
+
+    async def run(self, send: Send, headers: HeaderList) -> None:
+        """Relay to the end; whatever happens, the reply holds what is known.
+
+        Raises:
+            StreamBroken: the stream was cut; the client has been told in the stream.
+        """
+        reply = self._ex.reply
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [*headers, *_STREAM_HEADERS],
+                }
+            )
+            await _body(send, self._first)
+            broken = await self._pump(send)
+            if broken is None:
+                broken = self._verdict()
+            if broken is not None:
+                event = error_event(body_of(broken, "chat", self._ex.request_id))
+                await send({"type": "http.response.body", "body": event, "more_body": False})
+                reply.outcome = "cut"
+                raise broken
+            if self._state.whole and not self._state.done:
+                await _body(send, b"data: [DONE]\n\n")
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            reply.completed = self._state.whole
+        except asyncio.CancelledError:
+            if not self._ex.client_gone:  # the drain time is over: the cut must not look whole
+                gone = StreamBroken("the answer is incomplete: the gateway is shutting down")
+                event = error_event(body_of(gone, "chat", self._ex.request_id))
+                await send({"type": "http.response.body", "body": event, "more_body": False})
+            raise
+        finally:
+            self._fill()
+            await self._opened.close()
+
+    async def _pump(self, send: Send) -> StreamBroken | None:
+        try:
+            async for chunk in self._chunks:
+                out = self._state.feed(chunk)
+                if out:
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
+            await _body(send, self._state.rest())
+        except (GatewayError, EventTooLarge) as error:
+            return StreamBroken(f"the answer is incomplete: {error}")
+        return None
+
+    def _verdict(self) -> StreamBroken | None:
+        """A stream that neither finished nor said so was cut, however cleanly it closed."""
+        if self._state.error is not None or self._state.whole:
+            return None
+        return StreamBroken("the answer is incomplete: the upstream closed its stream early")
+
+    def _fill(self) -> None:
+        reply, state = self._ex.reply, self._state
+        take_usage(reply, state.usage)
+        reply.response_model = state.model
+        reply.service_tier = state.service_tier
+        reply.provider_id = state.provider_id
+        if state.error is not None:
+            reply.outcome = "error"
+        if reply.usage is None:
+            reply.text_pieces = [delivered_text(state.kept).encode("utf-8", "replace")]
+
+
+async def _body(send: Send, data: bytes) -> None:
+    if data:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,212 @@
+"""Management routes: explain, receipts, budgets, models. FastAPI serves these, not the hot path.
+
+Every route asks for a key; a caller sees its own team only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+
+from billing.budget import WindowFigures
+from billing.money import usd
+from billing.outcomes import Outcome, OutcomeInvalid, outcome_of
+from billing.receipt import iso_ms
+from billing.receipt_json import to_json
+from gateway import auth
+from gateway import headers as header_rules
+from gateway.admission import read_body
+from gateway.errors import TABLE, InvalidRequest, NotFound
+from gateway.exchange import Caller, Exchange
+from gateway.explain import explained
+from gateway.ids import new_id
+from gateway.pipeline import dry_run
+from gateway.shell import Shell
+
+api = APIRouter()
+KNOWN_ERRORS = tuple(TABLE)
+
+
+def shell_of(request: Request) -> Shell:
+    """The process's shell, put there by create_app."""
+    shell: Shell = request.app.state.shell
+    return shell
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks. Raises NotAuthenticated, KeyDisabled."""
+    shell = shell_of(request)
+    headers = header_rules.read(request.scope["headers"])
+    key = auth.identify(headers.secret, shell.snapshot.accounts, shell.clock())
+    return Caller(key=key, user=headers.user)
+
+
+Who = Annotated[Caller, Depends(caller_of)]
+Process = Annotated[Shell, Depends(shell_of)]
+
+
+@api.get("/v1/models")
+def models(caller: Who, shell: Process) -> dict[str, Any]:
+    """The models this key may use, and `auto`."""
+    snapshot = shell.snapshot
+    policy = snapshot.policy(caller.key)
+    rows: list[dict[str, Any]] = [
+        {"id": "auto", "object": "model", "created": 0, "owned_by": "tokenweir"}
+    ]
+    for name, entry in snapshot.settings.models.items():
+        if not policy.permits(name, entry.tier):
+            continue
+        card = snapshot.cards[name]
+        rows.append(
+            {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": snapshot.provider(name),
+                "tier": entry.tier.value,
+                "context_window": card.window,
+            }
+        )
+    return {"object": "list", "data": rows}
+
+
+@api.get("/v1/models/{name:path}")
+def model(name: str, caller: Who, shell: Process) -> dict[str, Any]:
+    """One model."""
+    for row in models(caller, shell)["data"]:
+        if row["id"] == name:
+            found: dict[str, Any] = row
+            return found
+    raise NotFound(f"model {name[:128]!r} is not declared for this key; see GET /v1/models")
+
+
+@api.post("/weir/explain")
+async def explain(request: Request, caller: Who, shell: Process) -> dict[str, Any]:
+    """What would be done with a request body; nothing is sent, nothing billed."""
+    started = time.perf_counter()
+    headers = header_rules.read(request.scope["headers"])
+    raw = await read_body(request.receive, shell.admission)
+    at_ms = shell.clock()
+    ex = Exchange(new_id(at_ms), at_ms, started, headers.wire or "chat", headers, caller)
+    await dry_run(shell, ex, raw)
+    return explained(shell.snapshot, ex, (time.perf_counter() - started) * 1000)
+
+
+@api.get("/weir/receipts")
+def receipts(
+    caller: Who,
+    shell: Process,
+    session: str | None = None,
+    task: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The team's newest receipts."""
+    found = shell.ledger.receipts(caller.key.team, session=session, task=task, limit=limit)
+    return {"object": "list", "data": [to_json(receipt) for receipt in found]}
+
+
+@api.get("/weir/receipts/{request_id}")
+def receipt(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
+    """One receipt of the caller's team."""
+    return to_json(_receipt(request_id, caller, shell))
+
+
+@api.get("/weir/receipts/{request_id}/audit")
+def audit(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
+    """What was dropped or rewritten: places, sizes, scores and hashes."""
+    found = _receipt(request_id, caller, shell)
+    return {
+        "request_id": found.request_id,
+        "action": found.action,
+        "original_prompt_tokens": found.original_prompt_tokens,
+        "sent_prompt_tokens": found.sent_prompt_tokens,
+        "cuts": list(found.cuts),
+        "texts": "not kept",
+    }
+
+
+def _receipt(request_id: str, caller: Caller, shell: Shell) -> Any:
+    found = shell.ledger.receipt(request_id, caller.key.team)
+    if found is None:
+        raise NotFound(f"no receipt {request_id[:64]!r} of this team")
+    return found
+
+
+@api.get("/weir/budgets")
+def budgets(caller: Who, shell: Process) -> dict[str, Any]:
+    """The caller's budgets, tightest first."""
+    figures = shell.ledger.budgets(caller.key.path, caller.user)
+    rows = [
+        {
+            "budget": window.budget,
+            "window": {
+                "start_ms": window.window.start_ms,
+                "end_ms": window.window.end_ms,
+            },
+            "user": window.user,
+            "spent_usd": usd(window.spent_nano),
+            "held_usd": usd(window.held_nano),
+            "limit_usd": usd(window.limit_nano),
+            "left_usd": usd(window.left_nano),
+            "resets_at": window.resets_at,
+            "state": window.state,
+        }
+        for window in sorted(figures, key=WindowFigures.tightness)
+    ]
+    return {"object": "list", "data": rows}
+
+
+@api.post("/weir/outcomes", status_code=201)
+async def close_task(request: Request, caller: Who, shell: Process) -> dict[str, Any]:
+    """A task of the caller's team is accepted or rejected; the last word holds."""
+    from billing.outcome_rows import post  # SQLAlchemy: half a second that a start is spared
+
+    raw = await read_body(request.receive, shell.admission)
+    try:
+        said = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("the body is not JSON; send {task, outcome, value?}") from None
+    try:
+        outcome = outcome_of(said, caller.key.team, caller.key.name, shell.clock())
+    except OutcomeInvalid as error:
+        raise InvalidRequest(str(error), param=error.field) from None
+    await asyncio.to_thread(post, shell.snapshot.settings.database, outcome)
+    return outcome_json(outcome)
+
+
+@api.get("/weir/outcomes")
+def outcomes(
+    caller: Who,
+    shell: Process,
+    task: Annotated[str | None, Query(max_length=256)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The team's outcomes that hold; of one task its whole history, the newest first."""
+    from billing.outcome_rows import history, newest  # as above
+
+    url, team = shell.snapshot.settings.database, caller.key.team
+    found = newest(url, team, limit) if task is None else history(url, team, task)[:limit]
+    return {"object": "list", "data": [outcome_json(outcome) for outcome in found]}
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """The outward shape of an outcome."""
+    return {
+        "task": outcome.task,
+        "outcome": outcome.outcome,
+        "value": outcome.value,
+        "key": outcome.key,
+        "at": iso_ms(outcome.at_ms),
+    }
+
+
+def invalid(error: Exception) -> InvalidRequest:
+    """FastAPI's own validation findings as our error."""
+    found: list[dict[str, Any]] = getattr(error, "errors", list)()
+    first = found[0] if found else {"loc": ("query",), "msg": "invalid"}
+    where = ".".join(str(step) for step in first["loc"])
+    return InvalidRequest(f"{where}: {first['msg']}", param=where)

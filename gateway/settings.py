@@ -1,0 +1,244 @@
+"""weir.yaml -> frozen Settings. Strict and atomic: one mistake, one message, nothing loaded.
+
+Each package owns the schema of its own section; this file composes them and turns every
+error into file, line, key and fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from billing.accounts import Accounts, BillingSection, VirtualKey, build_accounts
+from billing.price_layers import PriceTerms
+from billing.schema import check_url, url_beside
+from gateway.contract_files import Contracts, read_contracts
+from gateway.notify import NotifySection
+from gateway.upstream.protocol import Timeouts
+from gateway.yaml_text import Document, Location
+from router.errors import PolicyInvalid
+from router.policy import (
+    FitSection,
+    ModelEntry,
+    RoutePolicy,
+    RoutingSection,
+    narrow,
+    route_policy,
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeoutsSection(_Strict):
+    """Seconds."""
+
+    connect: float = Field(default=5.0, gt=0, le=3600)
+    first_byte: float = Field(default=60.0, gt=0, le=3600)
+    idle: float = Field(default=60.0, gt=0, le=3600)
+    total: float = Field(default=600.0, gt=0, le=86400)
+
+
+class UpstreamSection(_Strict):
+    """One provider: where it is and how it is spoken to."""
+
+    kind: Literal["openai", "anthropic", "litellm"]
+    base_url: str | None = None
+    api_key: str | None = None
+    provider: str | None = None
+    output_limit_field: Literal["max_completion_tokens", "max_tokens"] | None = None
+    timeouts: TimeoutsSection = TimeoutsSection()
+
+
+class ServerSection(_Strict):
+    """The process: where it listens and what it refuses."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    max_body_mb: float = Field(default=32, gt=0, le=1024)
+    max_concurrent: int = Field(default=2000, ge=1)
+    drain_seconds: float = Field(default=30, ge=0)
+
+
+class RootSection(BillingSection):
+    """The whole file; the billing sections (teams, keys, budgets) stand at its top level."""
+
+    version: Literal[1] = 1
+    database: str = "sqlite:///weir.db"
+    shared_state: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://")
+    journal: str = "weir-journal"
+    server: ServerSection = ServerSection()
+    upstreams: dict[str, UpstreamSection]
+    models: dict[str, ModelEntry]
+    routing: RoutingSection = RoutingSection()
+    fit: FitSection = FitSection()
+    notify: NotifySection = NotifySection()
+
+    @field_validator("database")
+    @classmethod
+    def _is_supported(cls, value: str) -> str:
+        check_url(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSpec:
+    """A provider ready to be connected; ``provider`` names it in the price book."""
+
+    name: str
+    kind: str
+    base_url: str | None
+    api_key: str | None
+    provider: str
+    output_limit_field: str
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One valid configuration and the hash that stands on every receipt."""
+
+    source: str
+    database: str
+    shared_state: str | None
+    journal: str
+    server: ServerSection
+    upstreams: Mapping[str, UpstreamSpec]
+    models: Mapping[str, ModelEntry]
+    routing: RoutingSection
+    fit: FitSection
+    policy: RoutePolicy
+    accounts: Accounts
+    contracts: Contracts
+    ceiling: PriceTerms | None
+    notify: NotifySection
+    hash: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every credential in use, for scrubbing."""
+        keys = tuple(u.api_key for u in self.upstreams.values() if u.api_key)
+        return keys + self.notify.secrets
+
+
+def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the text of a weir.yaml.
+
+    Raises:
+        ConfigError: unknown or duplicate key, wrong value, missing reference, unset
+            ``${ENV}``; with the line and what would fix it.
+    """
+    document = Document(text, source, os.environ if environ is None else environ, RootSection)
+    try:
+        root = RootSection.model_validate(document.plain)
+    except ValidationError as error:
+        raise document.explain(error) from None
+    upstreams = {n: _upstream(n, spec, document) for n, spec in root.upstreams.items()}
+    _check_references(root, document)
+    contracts = read_contracts(root.prices, document, root.upstreams)
+    try:
+        accounts = build_accounts(root)
+        policy = route_policy(root.routing, root.fit)
+        for key in accounts.keys.values():
+            policy_of(policy, key)
+    except (ValueError, PolicyInvalid) as error:
+        raise document.named(str(error)) from None
+    return Settings(
+        source=source,
+        database=url_beside(root.database, Path(source).parent),
+        shared_state=root.shared_state,
+        journal=root.journal,
+        server=root.server,
+        upstreams=upstreams,
+        models=root.models,
+        routing=root.routing,
+        fit=root.fit,
+        policy=policy,
+        accounts=accounts,
+        contracts=contracts,
+        notify=root.notify,
+        ceiling=None if root.prices.unpriced == "reject" else root.prices.unpriced,
+        hash="sha256:" + hashlib.sha256((text + contracts.text).encode()).hexdigest(),
+    )
+
+
+_PROVIDER_HOSTS = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "google",
+    "api.x.ai": "x-ai",
+    "api.mistral.ai": "mistral",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "openrouter.ai": "openrouter",
+    "api.together.xyz": "together",
+    "api.fireworks.ai": "fireworks",
+}
+
+
+def policy_of(policy: RoutePolicy, key: VirtualKey) -> RoutePolicy:
+    """The routing policy as it holds for one key.
+
+    Raises:
+        PolicyInvalid: the key's team or project forbids or prefers what nothing knows.
+    """
+    for level in key.allow:
+        policy = narrow(policy, allow=level)
+    word = key.prefer.get("fit")
+    return narrow(policy, forbid=key.forbid, prefer_fit=None if word is None else str(word))
+
+
+def _upstream(name: str, spec: UpstreamSection, document: Document) -> UpstreamSpec:
+    where: Location = ("upstreams", name)
+    base = spec.base_url
+    if spec.kind == "openai" and base is None:
+        base = "https://api.openai.com/v1"
+    if base is not None and not re.match(r"^https?://[^/\s]+", base):
+        raise document.error(
+            (*where, "base_url"), "this is no http(s) address", "write https://host/v1"
+        )
+    host = re.sub(r"^https?://([^/:]+).*$", r"\1", base or "")
+    provider = spec.provider or _PROVIDER_HOSTS.get(host)
+    if provider is None:
+        provider = "anthropic" if spec.kind == "anthropic" else name
+    official = provider == "openai" or spec.kind != "openai"
+    limit_field = "max_completion_tokens" if official else "max_tokens"
+    return UpstreamSpec(
+        name=name,
+        kind=spec.kind,
+        base_url=base,
+        api_key=spec.api_key,
+        provider=provider,
+        output_limit_field=spec.output_limit_field or limit_field,
+        timeouts=Timeouts(**spec.timeouts.model_dump()),
+    )
+
+
+def _check_references(root: RootSection, document: Document) -> None:
+    if not root.models:
+        raise document.error(("models",), "no model is declared", "declare at least one model")
+    for name, entry in root.models.items():
+        if entry.upstream not in root.upstreams:
+            raise document.missing(
+                ("models", name, "upstream"), entry.upstream, "upstream", root.upstreams
+            )
+        for n, fallback in enumerate(entry.fallbacks):
+            if fallback not in root.models:
+                raise document.missing(
+                    ("models", name, "fallbacks", n), fallback, "model", root.models
+                )
+        if name == "auto":
+            raise document.error(
+                ("models", name), "`auto` means that the gateway chooses", "use another name"
+            )
+    baseline = root.routing.baseline
+    if baseline is not None and baseline not in root.models:
+        raise document.missing(("routing", "baseline"), baseline, "model", root.models)

@@ -1,0 +1,371 @@
+"""A local provider that speaks OpenAI's and Anthropic's wire: for the demo and for tests.
+
+Usage is honest: prompt tokens are counted with the model family's own encoding over what
+was *received*, completion tokens over what was *delivered*, cached tokens by a simulated
+prompt cache. ``GET /sim/served`` says what it has served, so that a ledger can be
+compared with its provider's own count. Answers are deterministic (``simulator_answer``).
+
+``python -m gateway.simulator --port 9100`` runs it on its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from compressor.measure import measure
+from compressor.media import media_rule
+from compressor.tokens import TokenCounter, load_counter
+from gateway.simulator_answer import answer
+from gateway.simulator_cache import PromptCache
+from gateway.simulator_reply import (
+    Choice,
+    Event,
+    Served,
+    anthropic_body,
+    anthropic_error,
+    anthropic_events,
+    chat_body,
+    chat_error,
+    chat_events,
+)
+from gateway.simulator_wire import (
+    Json,
+    SimError,
+    SimRequest,
+    parse_anthropic,
+    parse_body,
+    parse_chat,
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Clock = Callable[[], float]
+
+_JSON = (b"content-type", b"application/json")
+_SSE = (b"content-type", b"text/event-stream; charset=utf-8")
+_INLINE_BYTES = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class SimSettings:
+    """What the provider is like.
+
+    ``models`` maps a model name to its context window in tokens; empty means any name is
+    served with a window of 1,048,576. ``ttft_ms``, ``prefill_ms_per_1k`` and
+    ``per_token_ms`` are latencies in milliseconds. ``api_key``: the only key accepted,
+    None for any. ``max_output`` is the completion limit where a body names none, tokens.
+    """
+
+    models: Mapping[str, int] = field(default_factory=dict)
+    encoding: str = "o200k_base"
+    ttft_ms: float = 0.0
+    prefill_ms_per_1k: float = 0.0
+    per_token_ms: float = 0.0
+    cache_ttl_s: float = 300.0
+    api_key: str | None = None
+    max_output: int = 4096
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one model has served; the prompt includes cached tokens."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    parse: Callable[[Json], SimRequest]
+    body: Callable[[Served, SimRequest], bytes]
+    events: Callable[[Served, SimRequest], Iterator[Event]]
+    error: Callable[[SimError], bytes]
+    prefix: str
+    explicit_cache: bool
+
+
+_WIRES = {
+    "/v1/chat/completions": _Wire(
+        parse_chat, chat_body, chat_events, chat_error, "chatcmpl-", explicit_cache=False
+    ),
+    "/v1/messages": _Wire(
+        parse_anthropic,
+        anthropic_body,
+        anthropic_events,
+        anthropic_error,
+        "msg_",
+        explicit_cache=True,
+    ),
+}
+
+
+class Simulator:
+    """The provider as an ASGI application; ``tallies`` holds what it served, by model.
+
+    ``clock`` gives UTC epoch seconds; it dates replies and ages the prompt cache.
+    """
+
+    def __init__(self, settings: SimSettings, counter: TokenCounter, clock: Clock) -> None:
+        self._settings, self._counter, self._clock = settings, counter, clock
+        self._cache = PromptCache(counter, settings.cache_ttl_s)
+        self._media = media_rule("openai_tiles")
+        self._serial = 0
+        self.tallies: dict[str, Tally] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    def served(self) -> dict[str, Any]:
+        """What was served so far, as ``GET /sim/served`` says it."""
+        return {
+            "requests": sum(tally.requests for tally in self.tallies.values()),
+            "models": {model: asdict(tally) for model, tally in sorted(self.tallies.items())},
+        }
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        wire = _WIRES.get(path.removesuffix("/count_tokens"))
+        if method == "GET" and path == "/sim/served":
+            await _reply(send, 200, json.dumps(self.served()).encode())
+        elif method == "GET" and path == "/v1/models":
+            await _reply(send, 200, json.dumps(self._model_list()).encode())
+        elif method == "POST" and wire is not None:
+            await self._generate(wire, scope, receive, send)
+        else:
+            message = f"Invalid URL ({method} {path})"
+            await _reply(send, 404, chat_error(SimError(message, status=404)))
+
+    def _model_list(self) -> dict[str, Any]:
+        names = self._settings.models or self.tallies
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
+            for name in sorted(names)
+        ]
+        return {"object": "list", "data": data}
+
+    async def _generate(self, wire: _Wire, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = await _read(receive)
+        if raw is None:
+            return
+        try:
+            account = self._account(scope)
+            large = len(raw) > _INLINE_BYTES
+            work = (wire, raw, scope["path"].endswith("/count_tokens"))
+            made = await asyncio.to_thread(self._make, *work) if large else self._make(*work)
+        except SimError as refused:
+            await _reply(send, refused.status, wire.error(refused))
+            return
+        if isinstance(made, bytes):
+            await _reply(send, 200, made)
+            return
+        request, served = made
+        served = self._with_cache(wire, account, request, served)
+        wait_ms = self._settings.ttft_ms
+        wait_ms += self._settings.prefill_ms_per_1k * served.prompt_tokens / 1000
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1000)
+        if request.stream:
+            await self._stream(wire, request, served, (receive, send))
+            return
+        if self._settings.per_token_ms:
+            await asyncio.sleep(self._settings.per_token_ms * served.completion_tokens / 1000)
+        self._tally(served, served.completion_tokens)
+        await _reply(send, 200, wire.body(served, request), (_JSON, _id_header(served)))
+
+    def _account(self, scope: Scope) -> str:
+        headers = dict(scope["headers"])
+        secret = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
+        key = str(secret, "latin-1").removeprefix("Bearer ").strip()
+        if self._settings.api_key is not None and key != self._settings.api_key:
+            raise SimError("Incorrect API key provided.", code="invalid_api_key", status=401)
+        return key
+
+    def _make(self, wire: _Wire, raw: bytes, only_count: bool) -> bytes | tuple[SimRequest, Served]:
+        """Parse, count, answer; touches nothing that another request sees."""
+        body = parse_body(raw)
+        if only_count:
+            body = {"max_tokens": 1, **body}
+        request = wire.parse(body)
+        window = self._settings.models.get(request.model, 0 if self._settings.models else 1_048_576)
+        if not window:
+            raise SimError(
+                f"The model `{request.model}` does not exist or you do not have access to it.",
+                code="model_not_found",
+                status=404,
+            )
+        prompt_tokens = measure(request.conversation, self._counter, self._media).prompt_tokens
+        if only_count:
+            return json.dumps({"input_tokens": prompt_tokens}).encode()
+        if prompt_tokens > window:
+            raise SimError(
+                f"This model's maximum context length is {window} tokens. However, your "
+                f"messages resulted in {prompt_tokens} tokens. Please reduce the length of "
+                f"the messages.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        choices = tuple(self._choice(request, index) for index in range(request.choices))
+        return request, Served("", 0, request.model, choices, prompt_tokens, 0, 0)
+
+    def _choice(self, request: SimRequest, index: int) -> Choice:
+        made = answer(request, index)
+        limit = request.max_tokens or self._settings.max_output
+        thought = made.reasoning_tokens
+        if thought >= limit:
+            return Choice(replace(made, text="", calls=(), reasoning_tokens=limit), limit, "length")
+        if made.calls:
+            tokens = thought + sum(
+                self._counter.count(f"{c.name}\n{c.arguments}") for c in made.calls
+            )
+            if tokens > limit:  # the call was cut before it was whole
+                return Choice(replace(made, calls=()), limit, "length")
+            return Choice(made, tokens, "tool_calls")
+        text = _cut(made.text, limit - thought, self._counter)
+        tokens = thought + self._counter.count(text)
+        return Choice(replace(made, text=text), tokens, "stop" if text == made.text else "length")
+
+    def _with_cache(self, wire: _Wire, account: str, request: SimRequest, served: Served) -> Served:
+        """``served`` with its id, date and what the prompt cache read and wrote."""
+        self._serial += 1
+        now = self._clock()
+        digest = hashlib.blake2b(f"{self._serial}:{now}".encode(), digest_size=12).hexdigest()
+        served = replace(served, id=wire.prefix + digest, created=int(now))
+        key = (account, request.model)
+        use = (
+            self._cache.explicit(key, request.conversation, request.cache_marks, now)
+            if wire.explicit_cache
+            else self._cache.automatic(key, request.conversation, served.prompt_tokens, now)
+        )
+        return replace(served, cached_tokens=use.read, cache_write_tokens=use.written)
+
+    async def _stream(
+        self, wire: _Wire, request: SimRequest, served: Served, ends: tuple[Receive, Send]
+    ) -> None:
+        """Send the events; a client that leaves is billed for what was made until then."""
+        receive, send = ends
+        left = asyncio.ensure_future(_until_gone(receive))
+        delivered = 0
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [_SSE, _id_header(served)]})
+        try:
+            for event in wire.events(served, request):
+                if self._settings.per_token_ms and event.tokens:
+                    await asyncio.sleep(self._settings.per_token_ms * event.tokens / 1000)
+                if left.done():
+                    return
+                delivered += event.tokens
+                await send({"type": "http.response.body", "body": event.data, "more_body": True})
+            delivered = served.completion_tokens
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            left.cancel()
+            self._tally(served, delivered)
+
+    def _tally(self, served: Served, completion_tokens: int) -> None:
+        tally = self.tallies.setdefault(served.model, Tally())
+        tally.requests += 1
+        tally.prompt_tokens += served.prompt_tokens
+        tally.cached_tokens += served.cached_tokens
+        tally.cache_write_tokens += served.cache_write_tokens
+        tally.completion_tokens += completion_tokens
+
+
+def create_simulator(settings: SimSettings, clock: Clock) -> Simulator:
+    """The provider, its encoding loaded.
+
+    Raises:
+        compressor.errors.UnknownEncoding: ``settings.encoding`` is not packaged.
+    """
+    return Simulator(settings, load_counter(settings.encoding), clock)
+
+
+def _cut(text: str, limit: int, counter: TokenCounter) -> str:
+    """The longest start of ``text`` of at most ``limit`` tokens."""
+    if counter.count(text) <= limit:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if counter.count(text[:middle]) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low]
+
+
+def _id_header(served: Served) -> tuple[bytes, bytes]:
+    return (b"x-request-id", served.id.encode())
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body, or None when the client left while sending it."""
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _reply(
+    send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def main() -> None:
+    """Run the simulator until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.simulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9100)
+    parser.add_argument("--ttft-ms", type=float, default=0.0)
+    parser.add_argument("--prefill-ms-per-1k", type=float, default=0.0)
+    parser.add_argument("--per-token-ms", type=float, default=0.0)
+    parser.add_argument("--api-key", default=None, help="the only key accepted (default: any)")
+    options = parser.parse_args()
+    import uvicorn
+
+    settings = SimSettings(
+        ttft_ms=options.ttft_ms,
+        prefill_ms_per_1k=options.prefill_ms_per_1k,
+        per_token_ms=options.per_token_ms,
+        api_key=options.api_key,
+    )
+    app = create_simulator(settings, lambda: time.time_ns() / 1e9)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

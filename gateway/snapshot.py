@@ -1,0 +1,177 @@
+"""One immutable view of configuration, prices and catalog; a request reads it once.
+
+A reload builds a new one and swaps the reference, so no request sees two policies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from billing.accounts import VirtualKey
+from billing.errors import PriceMissing
+from billing.price_layers import PriceTerms
+from billing.prices import ACCOUNT, REGION, Price, PriceBook
+from compressor.media import MediaRule, media_rule
+from compressor.tokens import TokenCounter, load_counter
+from gateway.settings import Settings, policy_of
+from router.catalog import Catalog, ModelCard, bundled_catalog
+from router.complexity import ComplexityModel, bundled_complexity
+from router.decide import ModelOption
+from router.policy import ModelEntry, RoutePolicy
+
+# Prices change by the minute at the finest, so options are kept for one.
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """How one model counts a prompt."""
+
+    counter: TokenCounter
+    media: MediaRule
+
+
+class Snapshot:
+    """Settings, prices, cards and what is derived from them for each key."""
+
+    def __init__(self, settings: Settings, prices: PriceBook, catalog: Catalog) -> None:
+        self.settings = settings
+        self.accounts = settings.accounts
+        self.prices = prices
+        self.catalog = catalog
+        self.complexity: ComplexityModel = bundled_complexity()
+        self.cards: Mapping[str, ModelCard] = {
+            name: card_of(name, entry, catalog) for name, entry in settings.models.items()
+        }
+        self.catalog_hash = _catalog_hash(catalog, settings.models)
+        self._gauges: dict[str, Gauge] = {}
+        self._policies: dict[str, RoutePolicy] = {}
+        self._options = lru_cache(maxsize=4096)(self._build_options)
+
+    def option(self, key: VirtualKey, model: str, at_ms: int) -> ModelOption:
+        """One model as this key may use it."""
+        return next(o for o in self.options(key, at_ms) if o.name == model)
+
+    def options(self, key: VirtualKey, at_ms: int) -> tuple[ModelOption, ...]:
+        """Every declared model, priced at this minute, None where no price is in force."""
+        return self._options(at_ms // _MINUTE_MS)
+
+    def _build_options(self, minute: int) -> tuple[ModelOption, ...]:
+        at = datetime.fromtimestamp(minute * _MINUTE_MS / 1000, UTC)
+        return tuple(
+            ModelOption(
+                name=name,
+                tier=entry.tier,
+                provider=self.settings.upstreams[entry.upstream].provider,
+                provider_model=entry.model or name,
+                card=self.cards[name],
+                price=self._price(name, entry, at),
+                fallbacks=entry.fallbacks,
+            )
+            for name, entry in self.settings.models.items()
+        )
+
+    def _price(self, name: str, entry: ModelEntry, at: datetime) -> Price | None:
+        provider = self.settings.upstreams[entry.upstream].provider
+        context = {ACCOUNT: entry.upstream}
+        try:
+            return self.prices.price(provider, entry.model or name, at, context=context)
+        except PriceMissing:
+            return None
+
+    def price(
+        self, model: str, at_ms: int, service_tier: str | None, region: str | None = None
+    ) -> Price:
+        """The price of what was served. Raises PriceMissing for an unknown tier."""
+        own = self.settings.models[model].model or model
+        return self.price_of(model, own, at_ms, service_tier, region)
+
+    def price_of(
+        self, model: str, own: str, at_ms: int, service_tier: str | None, region: str | None = None
+    ) -> Price:
+        """The price of a provider's own name, on the account that serves ``model``.
+
+        Raises:
+            PriceMissing: no such name, or tier.
+        """
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        tier = service_tier or "default"
+        context = {ACCOUNT: self.settings.models[model].upstream}
+        if region is not None:
+            context[REGION] = region
+        return self.prices.price(self.provider(model), own, at, service_tier=tier, context=context)
+
+    def provider(self, model: str) -> str:
+        """The price book's name of the provider behind a declared model."""
+        return self.settings.upstreams[self.settings.models[model].upstream].provider
+
+    def policy(self, key: VirtualKey) -> RoutePolicy:
+        """The routing policy as it holds for one key."""
+        policy = self._policies.get(key.name)
+        if policy is None:
+            policy = self._policies[key.name] = policy_of(self.settings.policy, key)
+        return policy
+
+    def gauge(self, model: str) -> Gauge:
+        """How ``model`` counts; the baseline's way for ``auto``."""
+        gauge = self._gauges.get(model)
+        if gauge is None:
+            name = model if model in self.cards else self.default_model()
+            card = self.cards[name]
+            gauge = Gauge(
+                load_counter(card.tokenizer, ratio=card.token_ratio),
+                media_rule(card.media_rule, **card.media_figures),
+            )
+            self._gauges[model] = gauge
+        return gauge
+
+    def default_model(self) -> str:
+        """What ``auto`` is compared with: the declared baseline, else the first mid model."""
+        settings = self.settings
+        if settings.routing.baseline:
+            return settings.routing.baseline
+        mids = [name for name, entry in settings.models.items() if entry.tier.value == "mid"]
+        return next(iter(mids or settings.models))
+
+
+def card_of(name: str, entry: ModelEntry, catalog: Catalog) -> ModelCard:
+    """The catalog's card with the operator's own figures put in."""
+    card = catalog.lookup(entry.model or name)
+    return card.adjusted(window=entry.context_window, effective=entry.effective_context)
+
+
+def _catalog_hash(catalog: Catalog, models: Mapping[str, ModelEntry]) -> str:
+    own = {n: [m.context_window, m.effective_context] for n, m in sorted(models.items())}
+    text = catalog.hash + json.dumps(own, sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def price_overrides(settings: Settings) -> dict[str, PriceTerms]:
+    """The prices declared under ``models:``, by ``account@provider/model``."""
+    terms = {}
+    for name, entry in settings.models.items():
+        provider = settings.upstreams[entry.upstream].provider
+        key = f"{entry.upstream}@{provider}/{entry.model or name}"
+        if entry.free:
+            terms[key] = PriceTerms(free=True)
+        elif entry.price is not None:
+            terms[key] = entry.price
+    return terms
+
+
+def book_of(settings: Settings) -> PriceBook:
+    """The price book as one configuration has it: contracts, own prices, overrides, ceiling."""
+    book = PriceBook.bundled(price_overrides(settings))
+    clauses = settings.contracts.clauses
+    return (book.with_clauses(clauses) if clauses else book).with_ceiling(settings.ceiling)
+
+
+def build_snapshot(settings: Settings) -> Snapshot:
+    """Everything a request needs to know, from one configuration."""
+    prices = book_of(settings)
+    return Snapshot(settings, prices, bundled_catalog())

@@ -1,0 +1,148 @@
+"""`weir serve --workers N`: worker processes on one socket, and one that watches over them.
+
+The watcher binds the socket and serves nothing. A worker that dies is started again; its
+siblings bury what it left in the ledger. Asked to stop, the watcher lets every worker drain
+and exits 0. Workers that lose their watcher drain and end by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.workers_metrics import bury_page, has_page
+
+log = logging.getLogger("weir")
+_POLL_S = 0.05
+_SPARE_S = 10.0
+"""Beyond the drain time: to write the ledger out, or else be killed."""
+_BRIEF_S = 5.0
+"""A worker that lived no longer than this failed to start; the next try waits."""
+_LONGEST_WAIT_S = 5.0
+_BAD_CONFIG = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every worker is started with; ``drain_s`` is how long its requests may take."""
+
+    config: Path
+    workers: int
+    log_level: str
+    drain_s: float
+
+
+@dataclass(slots=True)
+class _Place:
+    """One worker's place: the process in it, and when the next one may be started."""
+
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    not_before: float = 0.0
+    wait_s: float = 0.0
+
+
+class Watcher:
+    """Keeps the workers alive until it is asked to stop."""
+
+    def __init__(self, plan: Plan, sock: socket.socket, told: Callable[[], None]) -> None:
+        """``told`` is called once, when the first worker serves."""
+        self._plan = plan
+        self._told: Callable[[], None] | None = told
+        self._sock = sock
+        self._places = [_Place() for _ in range(plan.workers)]
+        self._pages = Path(tempfile.mkdtemp(prefix="weir-"))
+        self._alive_read, self._alive_write = os.pipe()
+        self._stopping = threading.Event()
+        self._failed = False
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; the exit status."""
+        for asked in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(asked, self._stop)
+        with contextlib.suppress(AttributeError):
+            signal.signal(signal.SIGHUP, self._reload)
+        try:
+            while not self._stopping.is_set():
+                for place in self._places:
+                    self._look_after(place)
+                if self._told is not None and has_page(self._pages):
+                    self._told()
+                    self._told = None
+                self._stopping.wait(_POLL_S)
+            self._drain()
+        finally:
+            os.close(self._alive_write)
+            shutil.rmtree(self._pages, ignore_errors=True)
+        return _BAD_CONFIG if self._failed else 0
+
+    def _look_after(self, place: _Place) -> None:
+        """A worker runs in its place, or will once its wait is over."""
+        now = time.monotonic()
+        process = place.process
+        if process is None:
+            if now >= place.not_before:
+                place.process, place.started = self._start(), now
+            return
+        code = process.poll()
+        if code is None:
+            return
+        place.process = None
+        bury_page(self._pages, process.pid)
+        brief = now - place.started < _BRIEF_S
+        if brief and code == _BAD_CONFIG:
+            self._failed = True
+            self._stopping.set()
+            return
+        place.wait_s = min(max(place.wait_s * 2, 0.1), _LONGEST_WAIT_S) if brief else 0.0
+        place.not_before = now + place.wait_s
+        log.error("worker %d ended with status %d; another is started", process.pid, code)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        plan = self._plan
+        command = [
+            sys.executable, "-m", "gateway.workers_child", str(plan.config), plan.log_level,
+            str(self._sock.fileno()), str(self._alive_read), str(self._pages),
+        ]  # fmt: skip
+        # A session of its own: Ctrl-C reaches the watcher alone, which passes it on once.
+        return subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            pass_fds=(self._sock.fileno(), self._alive_read),
+            start_new_session=True,
+        )
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping.set()
+
+    def _reload(self, number: int, frame: object) -> None:
+        for process in self._running():
+            process.send_signal(signal.SIGHUP)
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        found = [place.process for place in self._places if place.process is not None]
+        return [process for process in found if process.poll() is None]
+
+    def _drain(self) -> None:
+        """Every worker has ended, by itself or, long after its drain time, by force."""
+        self._sock.close()  # what nobody will accept is refused at once
+        for process in self._running():
+            process.terminate()
+        deadline = time.monotonic() + self._plan.drain_s + _SPARE_S
+        while self._running() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        for process in self._running():
+            log.error("worker %d did not end in time and is killed", process.pid)
+            process.kill()
+            process.wait()

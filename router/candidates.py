@@ -1,0 +1,224 @@
+"""Which models and ways come into question for a request, and why the others do not.
+
+Hard rules first, in this order: what the caller may use, the ceiling that a named model
+sets, safe points for a switch, price, window, modality, effective context, the quality
+floor. Every exclusion is one plain sentence.
+"""
+
+from __future__ import annotations
+
+from billing.errors import PriceMissing
+from compressor.recipe import Recipe, Way
+from router.complexity import WEAK
+from router.estimate import Expected, expected_cost, expected_ms
+from router.fitting import fits_window, needs_longer, reach, reading_tokens, recipes, tokens_for
+from router.need import NeedKind
+from router.plan import Candidate, Tier
+from router.situation import Asked, ModelOption, Situation
+
+CHEAPER_FLOOR = 0.90  # the quality floor under the brake `route: cheaper`
+RANK = {Tier.SMALL: 0, Tier.MID: 1, Tier.LONG: 2}
+
+UNSAFE = {
+    "tool_loop": "a switch inside a tool loop is not safe",
+    "signed_thinking": "the history holds signed reasoning of another model",
+    "follow_up": "a short follow-up stays with the model that it follows",
+}
+
+
+def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
+    """Every model with every way that applies, priced, in the options' order.
+
+    A candidate is ``ok`` when no hard rule speaks against it; cost is compared later.
+    """
+    found: list[Candidate] = []
+    output_tokens = situation.output_tokens()
+    for option in situation.options:
+        whole = _priced(situation, option, None, output_tokens)
+        barred = _barred(situation, asked, option)
+        if barred is not None:
+            found.append(_refused(whole, barred))
+            continue
+        why = _why_not(situation, asked, option, whole)
+        found.append(whole if why is None else _refused(whole, why))
+        if option.tier is Tier.LONG and option.name != asked.option.name:
+            continue  # a long-context model is there to read the prompt whole
+        for recipe in recipes(situation, option):
+            fitted = _priced(situation, option, recipe, output_tokens)
+            why = _why_not(situation, asked, option, fitted)
+            found.append(fitted if why is None else _refused(fitted, why))
+    return found
+
+
+def _refused(candidate: Candidate, why: str) -> Candidate:
+    return candidate.said(why, ok=False)
+
+
+def _priced(
+    situation: Situation, option: ModelOption, recipe: Recipe | None, output_tokens: int
+) -> Candidate:
+    """The priced candidate, ok so far. A rewritten prompt finds no warm prefix."""
+    way = Way.WHOLE if recipe is None else recipe.way
+    warm = situation.warm.get(option.name, 0) if way is Way.WHOLE else 0
+    expected = Expected(
+        prompt_tokens=tokens_for(situation, option, recipe),
+        warm_tokens=warm,
+        output_tokens=output_tokens,
+        choices=situation.facts.choices,
+    )
+    nano: int | None = None
+    if option.price is not None:
+        try:
+            nano = expected_cost(option.price, expected)
+        except PriceMissing:
+            nano = None
+    original = expected.prompt_tokens if recipe is None else tokens_for(situation, option, None)
+    return Candidate(
+        model=option.name,
+        tier=option.tier,
+        way=way,
+        prompt_tokens=expected.prompt_tokens,
+        expected_nano=nano,
+        expected_ms=expected_ms(option.tier, way, original, expected),
+        ok=True,
+        recipe=recipe,
+    )
+
+
+def _barred(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
+    """Why ``option`` may not be used in any way, or None."""
+    if not situation.policy.permits(option.name, option.tier):
+        return "not among the models that this key may use"
+    if option.name == asked.option.name:
+        return None
+    if situation.facts.mode == "pass":
+        return "the client asked for the request to pass as it is"
+    if asked.pinned is not None:
+        return None if option.name == asked.stay.name else UNSAFE[asked.pinned]
+    return _above_ceiling(situation, asked, option)
+
+
+def _above_ceiling(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
+    """A named model is the ceiling: below it, or long where the prompt asks for it."""
+    forbid = situation.policy.forbid
+    below = RANK[option.tier] < RANK[asked.option.tier]
+    if "route" in forbid:
+        return "policy forbids routing to another model"
+    if below and "downgrade" in forbid:
+        return "policy forbids a smaller model than the one asked for"
+    if below:
+        return None
+    if option.tier is not Tier.LONG:
+        if asked.auto:
+            return None
+        return f"a model of tier {option.tier.value} is not below the one asked for"
+    wanted = needs_longer(situation, asked.option) or not fits_window(situation, asked.option)
+    return None if wanted else "a long-context model is not needed for this prompt"
+
+
+def _why_not(
+    situation: Situation, asked: Asked, option: ModelOption, candidate: Candidate
+) -> str | None:
+    """Why this candidate cannot serve, or None; the request as asked is judged mildly."""
+    if candidate.expected_nano is None:
+        return "no price is known for it, and an unknown price is never taken as zero"
+    if option.name == asked.option.name:
+        beyond = option.card.window_known and candidate.prompt_tokens > option.card.window
+        return _beyond_window(option, candidate) if beyond else None
+    return _cannot(situation, option, candidate) or _not_good_enough(
+        situation, asked, option, candidate
+    )
+
+
+def _beyond_window(option: ModelOption, candidate: Candidate) -> str:
+    return (
+        f"a prompt of {candidate.prompt_tokens:,} tokens and its answer are beyond "
+        f"its window of {option.card.window:,}"
+    )
+
+
+def _cannot(situation: Situation, option: ModelOption, candidate: Candidate) -> str | None:
+    """What the model is not able to do at all, or None."""
+    card, limit = option.card, situation.facts.max_output_tokens
+    if candidate.prompt_tokens + (limit or situation.output_tokens()) > card.window:
+        return _beyond_window(option, candidate)
+    if limit is not None and limit > card.max_output and card.window_known:
+        return f"it cannot write the {limit:,} tokens asked for (limit {card.max_output:,})"
+    if situation.facts.image_count and not card.images:
+        return "it does not read images"
+    return None
+
+
+def _not_good_enough(
+    situation: Situation, asked: Asked, option: ModelOption, candidate: Candidate
+) -> str | None:
+    """Why the answer might suffer, or None. What already serves the turn may go on."""
+    if asked.pinned is not None:
+        return None
+    beyond = _beyond(situation, option, candidate)
+    return beyond or below_floor(situation, asked, option)
+
+
+def can_serve(situation: Situation, candidate: Candidate) -> bool:
+    """Whether a model that the operator declared for outages can take the prompt at all."""
+    option = next(o for o in situation.options if o.name == candidate.model)
+    return (
+        candidate.expected_nano is not None
+        and situation.policy.permits(option.name, option.tier)
+        and _cannot(situation, option, candidate) is None
+    )
+
+
+READING = {
+    NeedKind.LOOKUP: "for open questions",
+    NeedKind.CHAT: "for open questions",
+    NeedKind.SYNTHESIS: "where many places count",
+    NeedKind.TRANSFORM: "where every word counts",
+    NeedKind.UNKNOWN: "where the kind of question is not known",
+}
+
+
+def _beyond(situation: Situation, option: ModelOption, candidate: Candidate) -> str | None:
+    """Why the model would not read this prompt well, or None.
+
+    A lossless form has to be read as whole as the original; a trim and a compression are
+    made to the model's measure.
+    """
+    if candidate.way not in (Way.WHOLE, Way.LOSSLESS):
+        return None
+    tokens = reading_tokens(situation, option.card)
+    if candidate.way is Way.LOSSLESS:
+        tokens = min(tokens, candidate.prompt_tokens)
+    if tokens <= reach(situation, option):
+        return None
+    need = situation.need
+    literal = need.kind is NeedKind.LOOKUP and need.identifiers
+    kind = "for finding what the question names" if literal else READING[need.kind]
+    return (
+        f"a prompt of {tokens:,} tokens is beyond its effective context of "
+        f"{reach(situation, option):,} {kind}"
+    )
+
+
+def below_floor(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
+    """Why a smaller model's quality is not proven enough, or None."""
+    if option.tier is not Tier.SMALL or asked.option.tier is Tier.SMALL:
+        return None
+    if asked.pinned is not None:
+        return None
+    brake = situation.brake.route
+    if brake == Tier.SMALL.value:
+        return None
+    score = situation.complexity
+    if score.weak is not None and situation.policy.unproven == "keep":
+        return f"no evidence that a small model is enough ({WEAK.get(score.weak, score.weak)})"
+    floor = situation.policy.floor
+    if brake == "cheaper":
+        floor = min(floor, CHEAPER_FLOOR)
+    limit = score.gain_limit(floor)
+    if score.gain <= limit:
+        return None
+    return (
+        f"a large model is expected to be right {score.gain * 100:.1f} points more often; "
+        f"{limit * 100:.1f} would keep {floor * 100:g}% of its quality"
+    )

@@ -1,0 +1,81 @@
+"""What a candidate will probably cost and how long it will take, before it is sent.
+
+Money is integer nano-USD and comes from ``billing.prices`` alone. The provider's cache is
+priced in: tokens of a prefix that is warm there cost the cache-read rate, and a rewritten
+prompt has no warm prefix left. Times are rough by design: they never decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from billing.prices import Price
+from compressor.recipe import Way
+from router.need import Need, NeedKind
+from router.plan import RequestFacts, Tier
+
+# Expected completion tokens by kind of reading where the caller's own mean is not known.
+OUTPUT_BY_NEED = {
+    NeedKind.LOOKUP: 250,
+    NeedKind.SYNTHESIS: 600,
+    NeedKind.CHAT: 350,
+    NeedKind.UNKNOWN: 400,
+}
+REASONING_TOKENS = {"none": 0, "minimal": 100, "low": 300, "medium": 1_000, "high": 3_000}
+PROMPT_MS_PER_1K = 10  # 8-12 ms a 1K prompt tokens (docs/concepts/routing.md)
+FIRST_TOKEN_MS = 300
+OUTPUT_MS = {Tier.SMALL: 6.0, Tier.MID: 12.0, Tier.LONG: 14.0}  # a completion token
+TRIM_MS_PER_1K = 1.0
+COMPRESS_MS_PER_1K = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The expected use of one attempt, in tokens of the candidate's own tokenizer."""
+
+    prompt_tokens: int
+    warm_tokens: int
+    output_tokens: int
+    choices: int = 1
+
+
+def expected_cost(price: Price, expected: Expected) -> int:
+    """Nano-USD of an attempt: warm tokens at the cache-read rate, the rest as fresh input.
+
+    Raises:
+        PriceMissing: the price has no input or no output rate.
+    """
+    warm = max(0, min(expected.warm_tokens, expected.prompt_tokens))
+    output = expected.output_tokens * max(1, expected.choices)
+    whole = price.estimate(expected.prompt_tokens, 0, output)
+    if warm == 0:
+        return whole
+    return min(price.estimate(expected.prompt_tokens, warm, output), whole)
+
+
+def expected_output(facts: RequestFacts, need: Need, document_tokens: int) -> int:
+    """Completion tokens to expect of one choice, within what the client allows.
+
+    A transform writes about as much as it reads. Reasoning effort adds its own.
+    """
+    if need.kind is NeedKind.TRANSFORM:
+        tokens = max(400, document_tokens)
+    else:
+        tokens = OUTPUT_BY_NEED[need.kind]
+    tokens += REASONING_TOKENS.get(facts.reasoning_effort or "none", 1_000)
+    if facts.max_output_tokens is not None:
+        tokens = min(tokens, facts.max_output_tokens)
+    return max(1, tokens)
+
+
+def expected_ms(tier: Tier, way: Way, original_tokens: int, expected: Expected) -> int:
+    """Milliseconds from request to last token, roughly, the fit's own time included."""
+    fresh = expected.prompt_tokens - min(expected.warm_tokens, expected.prompt_tokens)
+    time = FIRST_TOKEN_MS + PROMPT_MS_PER_1K * fresh / 1000
+    time += OUTPUT_MS[tier] * expected.output_tokens
+    if way is Way.TRIM:
+        time += TRIM_MS_PER_1K * original_tokens / 1000
+    elif way is Way.COMPRESS:
+        time += COMPRESS_MS_PER_1K * original_tokens / 1000
+    return ceil(time)

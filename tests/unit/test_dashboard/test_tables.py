@@ -1,0 +1,54 @@
+"""Tables and their CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime
+
+from dashboard.tables import Column, Table
+
+_COLUMNS = {
+    "name": Column("Name"),
+    "at": Column("When", "when"),
+    "paid": Column("Paid", "money"),
+    "secretly": Column("Extra", hidden=True),
+}
+
+
+def read(table: Table) -> list[list[str]]:
+    """The CSV's cells."""
+    return list(csv.reader(io.StringIO(table.csv().decode())))
+
+
+def test_csv_has_exact_amounts() -> None:
+    """A nano-dollar is not rounded away, unknown is empty, hidden columns are in the file."""
+    when = datetime(2025, 3, 3, 12)  # noqa: DTZ001 - tables show wall time
+    table = Table(
+        _COLUMNS,
+        [
+            {"name": "a,b", "at": when, "paid": 1_000_000_001, "secretly": "x"},
+            {"name": 'q"', "at": when, "paid": None, "secretly": ""},
+        ],
+    )
+    assert read(table) == [
+        ["name", "at", "paid_usd", "secretly"],
+        ["a,b", "2025-03-03 12:00:00.000", "1.000000001", "x"],
+        ['q"', "2025-03-03 12:00:00.000", "", ""],
+    ]
+
+
+def test_a_name_never_becomes_a_formula() -> None:
+    """What a spreadsheet would run is quoted; numbers are left alone."""
+    columns = {"name": Column("Name"), "paid": Column("Paid", "money")}
+    for risky in ("=HYPERLINK(1)", "+1", "-1", "@x"):
+        table = Table(columns, [{"name": risky, "paid": -5_000_000_000}])
+        name, paid = read(table)[1]
+        assert name == f"'{risky}"
+        assert paid.startswith("-5")
+
+
+def test_the_screen_leaves_hidden_columns_out() -> None:
+    """What stands only in the download is not drawn."""
+    table = Table(_COLUMNS, [{"name": "a", "at": None, "paid": 5, "secretly": "x"}])
+    assert list(table.shown()) == ["name", "at", "paid"]
