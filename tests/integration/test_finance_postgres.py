@@ -33,9 +33,9 @@ NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def fresh() -> Iterator[str]:
+def fresh(postgres_server: str) -> Iterator[str]:
     """An empty database."""
-    with postgresql() as url:
+    with postgresql(postgres_server) as url:
         yield url
 
 
