@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -29,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.auth import hash_of, new_secret
 from gateway.demo_bill import (
+    Totals,
     bill,
     differences,
     ledger_totals,
@@ -40,6 +42,9 @@ from gateway.demo_traffic import bundled, receipts_of, send_all
 
 _READY_S = 60.0
 _STOP_S = 15.0
+_BOOKED_S = 20.0
+_TRIES = 3
+_ANNOUNCED = re.compile(r"^weir: serving on (http://\S+)$", re.MULTILINE)
 _CONFIG = """\
 # Written by `weir demo`: three models with real prices, served by a local simulator.
 version: 1
@@ -107,7 +112,7 @@ def run_demo(
         with ExitStack() as stack:
             stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="weir-demo-")))
-            stage = _start(stack, folder, port or free_port(), console)
+            stage = _start(stack, folder, port, console)
             failed = _traffic_and_bill(stage, console)
             if not once:
                 _serve_on(stack, stage, console, with_dashboard=dashboard)
@@ -126,22 +131,26 @@ def _end(_signal: int, _frame: object) -> None:
 
 
 def _start(stack: ExitStack, folder: Path, port: int, console: Console) -> Stage:
-    provider_port = free_port()
-    provider = f"http://127.0.0.1:{provider_port}"
-    front = f"http://127.0.0.1:{port}"
+    """Both parts serve, on ports that nobody else can have taken in between.
+
+    The provider inherits a socket that is bound here; the gateway says what it has bound.
+    """
+    taken = stack.enter_context(bound())
+    provider = f"http://127.0.0.1:{taken.getsockname()[1]}"
     key, upstream_key = new_secret(), "sk-sim-" + secrets.token_urlsafe(16)
     config = folder / "weir.yaml"
     config.write_text(config_text(folder, provider, upstream_key, hash_of(key)), encoding="utf-8")
     with console.status("starting the provider and the gateway"):
-        simulator = ["gateway.simulator", "--port", str(provider_port), "--api-key", upstream_key]
+        simulator = ["gateway.simulator", "--fd", str(taken.fileno()), "--api-key", upstream_key]
         serve = ["gateway", "serve", "--config", str(config), "--port", str(port)]
+        first = child("simulator", simulator, folder, f"{provider}/sim/served", taken)
         parts = (
-            stack.enter_context(child("simulator", simulator, folder, f"{provider}/sim/served")),
-            stack.enter_context(child("gateway", serve, folder, f"{front}/readyz")),
+            stack.enter_context(first),
+            stack.enter_context(child("gateway", serve, folder, "/readyz")),
         )
-        for part in parts:  # both are starting while the first is waited for
-            part.await_ready()
-    return Stage(folder, config, front, provider, key)
+        # Both are starting while the first is waited for.
+        _, front = (part.await_ready() for part in parts)
+    return Stage(folder, config, front.removesuffix("/readyz"), provider, key)
 
 
 def _traffic_and_bill(stage: Stage, console: Console) -> bool:
@@ -160,10 +169,24 @@ def _traffic_and_bill(stage: Stage, console: Console) -> bool:
         receipts = asyncio.run(receipts_of(stage.gateway_url, stage.key, answered))
     except TimeoutError:
         raise DemoFailedError("the gateway did not settle every receipt within 20 s") from None
-    others = [ledger_totals(_ledger(stage)), served_totals(_served(stage))]
+    total = receipts_totals(bill(receipts).total)
+    others = [_booked(stage, total.requests), served_totals(_served(stage))]
     by_request = {one.request_id: one.item for one in sent}
     console.print(report(receipts, by_request, others))
-    return bool(failed or differences(receipts_totals(bill(receipts).total), *others))
+    return bool(failed or differences(total, *others))
+
+
+def _booked(stage: Stage, requests: int) -> Totals:
+    """What the ledger's tables say, once the last group is in them.
+
+    A receipt is known before its row is written; a busy machine may take seconds for that.
+    """
+    give_up = time.monotonic() + _BOOKED_S
+    while True:
+        found = ledger_totals(_ledger(stage))
+        if found.requests >= requests or time.monotonic() > give_up:
+            return found
+        time.sleep(0.2)
 
 
 def _ledger(stage: Stage) -> Mapping[str, Any]:
@@ -185,12 +208,8 @@ def _served(stage: Stage) -> Mapping[str, Any]:
 def _serve_on(stack: ExitStack, stage: Stage, console: Console, *, with_dashboard: bool) -> None:
     links = [f"gateway    {stage.gateway_url}/v1   (key {stage.key})"]
     if with_dashboard:
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = ["gateway", "dashboard", "--config", str(stage.config), "--port", str(port)]
         with console.status("starting the dashboard"):
-            stack.enter_context(child("dashboard", command, stage.folder, url)).await_ready()
-        links.append(f"dashboard  {url}")
+            links.append(f"dashboard  {_dashboard(stack, stage)}")
     links.append(f"policy     {stage.config}")
     console.print("\n".join(["", *links, "", "Ctrl-C ends it."]), markup=False, highlight=False)
     try:
@@ -200,17 +219,34 @@ def _serve_on(stack: ExitStack, stage: Stage, console: Console, *, with_dashboar
         console.print("stopping")
 
 
+def _dashboard(stack: ExitStack, stage: Stage) -> str:
+    """Where the dashboard is. Streamlit takes a port by number: a lost race is tried again."""
+    for left in reversed(range(_TRIES)):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = ["gateway", "dashboard", "--config", str(stage.config), "--port", str(port)]
+        try:
+            return stack.enter_context(child("dashboard", command, stage.folder, url)).await_ready()
+        except DemoFailedError:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One started process; its output goes to ``log``."""
+    """One started process; its output goes to ``log``.
+
+    ``ready_url`` is asked whether it serves; a path alone is asked where its log says it does.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
     ready_url: str
     log: Path
 
-    def await_ready(self) -> None:
-        """Return when ``ready_url`` answers 200.
+    def await_ready(self) -> str:
+        """The URL that answers 200.
 
         Raises:
             DemoFailedError: it ended, or was not ready within 60 s; with the end of its log.
@@ -219,13 +255,20 @@ class Part:
         while time.monotonic() < give_up:
             if self.process.poll() is not None:
                 raise self._failed(f"ended with code {self.process.returncode}")
+            url = self._url()
             try:
-                if httpx.get(self.ready_url, timeout=2.0).status_code == 200:
-                    return
+                if url is not None and httpx.get(url, timeout=2.0).status_code == 200:
+                    return url
             except httpx.HTTPError:
                 pass  # not listening yet
             time.sleep(0.05)
         raise self._failed(f"was not ready within {_READY_S:.0f} s")
+
+    def _url(self) -> str | None:
+        if not self.ready_url.startswith("/"):
+            return self.ready_url
+        said = _ANNOUNCED.search(self.log.read_text(encoding="utf-8", errors="replace"))
+        return said[1] + self.ready_url if said else None
 
     def _failed(self, how: str) -> DemoFailedError:
         tail = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
@@ -233,13 +276,27 @@ class Part:
 
 
 @contextmanager
-def child(name: str, command: Sequence[str], folder: Path, ready_url: str) -> Iterator[Part]:
-    """A Python module as a process, stopped when the block ends; its log is in ``folder``."""
+def child(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    ready_url: str,
+    inherited: socket.socket | None = None,
+) -> Iterator[Part]:
+    """A Python module as a process, stopped when the block ends; its log is in ``folder``.
+
+    ``inherited`` is a socket that it may use by its number.
+    """
     log = folder / f"{name}.log"
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    passed = () if inherited is None else (inherited.fileno(),)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", *command], stdout=output, stderr=output, env=environ
+            [sys.executable, "-m", *command],
+            stdout=output,
+            stderr=output,
+            env=environ,
+            pass_fds=passed,
         )
     try:
         yield Part(name, process, ready_url, log)
@@ -252,9 +309,16 @@ def child(name: str, command: Sequence[str], folder: Path, ready_url: str) -> It
             process.wait()
 
 
+@contextmanager
+def bound() -> Iterator[socket.socket]:
+    """A loopback socket with a port of its own, not listening yet."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
 def free_port() -> int:
     """A TCP port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with bound() as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
@@ -350,6 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9100)
+    parser.add_argument("--fd", type=int, default=None, help="a bound socket, instead of a port")
     parser.add_argument("--ttft-ms", type=float, default=0.0)
     parser.add_argument("--prefill-ms-per-1k", type=float, default=0.0)
     parser.add_argument("--per-token-ms", type=float, default=0.0)
@@ -364,7 +366,9 @@ def main() -> None:
         api_key=options.api_key,
     )
     app = create_simulator(settings, lambda: time.time_ns() / 1e9)
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+    config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning")
+    given = None if options.fd is None else [socket.socket(fileno=options.fd)]
+    uvicorn.Server(config).run(sockets=given)
 
 
 if __name__ == "__main__":
