@@ -90,11 +90,19 @@ def prefixes(terms: Iterable[str]) -> tuple[str, ...]:
 
     Stemming may change the last letters of a word, so only the front of a term counts.
     """
-    return tuple(sorted({_front(term) for term in terms if term}))
+    return tuple(sorted({front for term in terms if term for front in _fronts(term)}))
 
 
-def _front(term: str) -> str:
-    return term if len(term) <= 3 or not term.isalpha() else term[: max(3, len(term) - 2)]
+# The stemmer knows these by heart: dying -> die. No front of the stem is in the word.
+_BY_HEART = {"die": "dying", "lie": "lying", "tie": "tying", "sky": "ski"}
+
+
+def _fronts(term: str) -> tuple[str, ...]:
+    if not term.isalpha():
+        return (term,)
+    # fly -> fli and using -> use: even a stem of three letters may differ in its last.
+    front = term[: max(2 if len(term) <= 3 else 3, len(term) - 2)]
+    return (front, _BY_HEART[term]) if term in _BY_HEART else (front,)
 
 
 def _is_possessive(parts: Sequence[str]) -> bool:

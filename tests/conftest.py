@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import settings
 # Test helpers (fakes, processes, documents) are imported by their own names.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A busy machine is no reason for a property to fail; pytest-timeout bounds every test.
-settings.register_profile("weir", deadline=None)
-settings.load_profile("weir")
+# A busy machine is no reason for a property to fail; pytest-timeout bounds every test. The same
+# tree always gives the same verdict; `WEIR_HYPOTHESIS=search` draws new examples each time.
+settings.register_profile("weir", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("WEIR_HYPOTHESIS", "weir"))

@@ -35,6 +35,8 @@ def test_stop_words_are_searched_only_alone() -> None:
 @given(st.text(max_size=60), st.text(max_size=60))
 @example("What is the A股?", "The A股 department lists it")
 @example("A㐀", "A㐀")
+@example("AÀY", "")
+@example("the skies, dying and lying, tying, using, fly, dry, eying, ugly", "")
 def test_every_match_is_found_through_its_front(question: str, text: str) -> None:
     """No word that yields a term of the question escapes the fronts used to preselect."""
     words = Words()
