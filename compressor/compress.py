@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from compressor.condenser import Condenser
@@ -44,10 +44,21 @@ class Rewrite:
     score: float
 
 
+def _unhurried() -> None:
+    """No time limit."""
+
+
 def compress(
-    conversation: Conversation, measurement: Measurement, recipe: Recipe, kit: Kit
+    conversation: Conversation,
+    measurement: Measurement,
+    recipe: Recipe,
+    kit: Kit,
+    in_time: Callable[[], None] = _unhurried,
 ) -> Fitted:
     """Reach the recipe's target by condensing the past, mildest ratio first.
+
+    ``in_time`` is called between pieces of work and raises where the time is over; what is
+    remembered by then stays in the kit's memory, so that the next turn goes on from there.
 
     Refuses with ``protected`` where neither the target nor ``widen_to`` can be met without
     touching what may not be touched, with ``not_smaller`` where condensing gains nothing.
@@ -58,7 +69,7 @@ def compress(
         return Fitted(Way.WHOLE, (), (), measurement.prompt_tokens)
     if recipe.ratio <= 1.0:
         return _refusal(measurement, "not_smaller")
-    return _Work(conversation, measurement, recipe, kit).fitted()
+    return _Work(conversation, measurement, recipe, kit, in_time).fitted()
 
 
 def _refusal(measurement: Measurement, code: str) -> Fitted:
@@ -69,10 +80,15 @@ class _Work:
     """One call of ``compress``."""
 
     def __init__(
-        self, conversation: Conversation, measurement: Measurement, recipe: Recipe, kit: Kit
+        self,
+        conversation: Conversation,
+        measurement: Measurement,
+        recipe: Recipe,
+        kit: Kit,
+        in_time: Callable[[], None],
     ) -> None:
         self._conversation, self._measurement = conversation, measurement
-        self._recipe, self._kit = recipe, kit
+        self._recipe, self._kit, self._check = recipe, kit, in_time
         self._condenser = Condenser(kit)
         self._plain = Condenser(replace(kit, summarizer=None))
         self._model_end_s = time.monotonic() + MODEL_S
@@ -127,6 +143,7 @@ class _Work:
     def _memories(self, segments: Sequence[Segment], ratio: float) -> list[Rewrite]:
         rewrites: list[Rewrite] = []
         for segment in segments:
+            self._check()
             for item, extract in zip(segment.items, self._memory(segment, ratio), strict=True):
                 if extract.text != item.text:
                     rewrites.append(
@@ -169,7 +186,9 @@ class _Work:
 
     def _in_time(self) -> Condenser:
         """Who condenses: with the kit's summariser, or without it once its time is over."""
-        return self._condenser if time.monotonic() < self._model_end_s else self._plain
+        if self._kit.model_inline and time.monotonic() < self._model_end_s:
+            return self._condenser
+        return self._plain
 
     def _document(self, missing: int) -> list[Rewrite]:
         """The last human turn's document made smaller by ``-missing`` tokens, or nothing."""
@@ -189,6 +208,7 @@ class _Work:
         limits = share(sections, budget, self._recipe.ratio, question) if sections else None
         if limits is None:
             return []
+        self._check()
         rewrites = []
         made = condense_sections(message, sections, limits, (self._in_time(), question))
         for condensed in made:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from compressor.condense import condense_json, is_json, parse_json
 from compressor.faithful import unsupported
-from compressor.kit import Kit
+from compressor.kit import Kit, Summarizer
 from compressor.summarize import Extract, ExtractiveSummarizer
 from compressor.units import is_lines
 
@@ -28,8 +28,7 @@ class Condenser:
     def __init__(self, kit: Kit) -> None:
         self._counter = kit.counter
         self._extractive = ExtractiveSummarizer(kit.embedder, kit.counter)
-        given = kit.summarizer
-        self._model = None if isinstance(given, ExtractiveSummarizer) else given
+        self._model = model_of(kit)
         maker = self._extractive.name if self._model is None else self._model.name
         self.name = f"{maker}/{VERSION}/{kit.counter.name}"
 
@@ -139,6 +138,11 @@ class Condenser:
             result if now < before else replace(result, text=text, dropped=())
             for text, before, now, result in zip(texts, counts, after, results, strict=True)
         ]
+
+
+def model_of(kit: Kit) -> Summarizer | None:
+    """The kit's summariser where it writes words of its own; an extract's never are."""
+    return None if isinstance(kit.summarizer, ExtractiveSummarizer) else kit.summarizer
 
 
 def _groups(members: Sequence[int], counts: Sequence[int]) -> list[list[int]]:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compressor.checks import sound_edits
-from compressor.compress import compress
+from compressor.compress import MODEL_S, compress
+from compressor.condenser import model_of
 from compressor.conversation import Conversation
 from compressor.json_tree import Gap
 from compressor.kin import packaged_vectors
@@ -41,7 +42,7 @@ ATTEMPTS = 8
 LEAST_SAVED = 0.02  # of the prompt: less is not worth a changed prefix
 BASE_LIMIT_MS = 150.0
 LIMIT_MS_PER_1K = 1.0
-PATIENCE = 4.0  # wall time allowed for each unit of work: other threads run too
+MEMORY_MS_PER_1K = 8.0  # a memory is made once and kept, so its making may take longer
 LOSSLESS_REACH = 0.3  # no lossless form brings a text below this share of its tokens
 WALL_FACTOR = 6.0  # the same limit in waiting time, for a machine with other work
 
@@ -138,8 +139,19 @@ def _by_ways(job: _Job) -> Fitted:
 
 def _compress(job: _Job) -> Fitted:
     """Old turns as memories, or the last turn's document in short."""
-    squeezed = compress(job.conversation, job.measurement, job.recipe, job.kit)
+    job.clock.check()
+    in_time = _memory_clock(job).check
+    squeezed = compress(job.conversation, job.measurement, job.recipe, job.kit, in_time)
     return squeezed if squeezed.refused else _checked(job, squeezed)
+
+
+def _memory_clock(job: _Job) -> _Clock:
+    """How long memories may take: as asked, else by size; a model that is fast has its own."""
+    if job.recipe.time_limit_ms is not None:
+        return job.clock
+    if job.kit.model_inline and model_of(job.kit) is not None:
+        return _Clock.of(MODEL_S)
+    return _Clock.of((BASE_LIMIT_MS + MEMORY_MS_PER_1K * job.total / 1000) / 1000)
 
 
 def _lossless(job: _Job) -> Fitted:

@@ -47,9 +47,14 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What a fit works with; only the counter is always there."""
+    """What a fit works with; only the counter is always there.
+
+    ``model_inline``: the summariser is fast enough (a GPU, a remote endpoint) to be asked
+    inside a request; else its memories are made after a response, and extracts until then.
+    """
 
     counter: TokenCounter
     embedder: Embedder | None = None
     summarizer: Summarizer | None = None
     memory: Memory | None = None
+    model_inline: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -376,3 +377,45 @@ def test_any_history_is_fitted_safely(
     assert not {edit.path for edit in fitted.edits} & (frozen - asked)
     again = measure(rebuilt(conversation, fitted), counter, media_rule("openai_patches"))
     assert again.prompt_tokens == fitted.prompt_tokens
+
+
+class Allowance:
+    """A time limit that is over after so many looks at the clock."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise TimeoutError
+
+
+def test_work_cut_off_by_the_time_limit_is_not_lost(counter: TokenCounter) -> None:
+    """What was remembered before the time was over is there for the next turn."""
+    store = MemoryStore(lambda: 0.0)
+    kit = Kit(counter, memory=store.for_team("team"))
+    conversation, measurement = sized(dialogue(60), counter)
+    fitted = None
+    for allowed in range(1, 100):
+        held = store.held_bytes
+        with contextlib.suppress(TimeoutError):
+            fitted = compress(conversation, measurement, RECIPE, kit, Allowance(allowed))
+        if fitted is not None:
+            break
+        assert store.held_bytes > held or allowed == 1
+    assert fitted == compress(conversation, measurement, RECIPE, Kit(counter))
+
+
+def test_a_slow_model_is_never_waited_for(counter: TokenCounter) -> None:
+    """Where the summariser may not run inside a request, extracts stand in for it."""
+
+    class Unwanted:
+        name = "unwanted"
+
+        def summarize(self, texts: Sequence[str], max_tokens: int, question: str) -> list[str]:
+            raise AssertionError("the request waited for a model")
+
+    kit = Kit(counter, summarizer=Unwanted(), model_inline=False)
+    _, _, fitted = run(dialogue(40), RECIPE, kit)
+    assert fitted.way is Way.COMPRESS

@@ -271,3 +271,18 @@ def test_histories_keep_roles_pairs_and_system(way: Way, seed: int) -> None:
     }
     assert {edit.path for edit in fitted.edits} <= allowed
     assert fitted.prompt_tokens <= total
+
+
+def test_memories_are_made_within_the_time_limit() -> None:
+    """A fit that has no time for memories leaves the prompt whole."""
+    turns = tuple(
+        Message(
+            "user" if at % 2 == 0 else "assistant",
+            (Part(PartKind.TEXT, f"Turn {at}. {prose(60)}", ("messages", at, "content")),),
+        )
+        for at in range(41)
+    )
+    conversation = Conversation(turns)
+    measured = measure(conversation, COUNTER, media_rule("openai_tiles"))
+    recipe = Recipe(Way.COMPRESS, measured.prompt_tokens // 3, keep_recent=500, time_limit_ms=0.0)
+    assert fit(conversation, measured, recipe, KIT).refused == "time_limit"
