@@ -386,6 +386,7 @@ class Allowance:
         self.left = looks
 
     def __call__(self) -> None:
+        """One look."""
         self.left -= 1
         if self.left < 0:
             raise TimeoutError
