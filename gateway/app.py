@@ -31,7 +31,7 @@ from gateway.kits import Kits
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits, limited
 from gateway.relay import Send, send_plain
-from gateway.routes import chat, health, management
+from gateway.routes import generate, health, management
 from gateway.sessions import Sessions
 from gateway.settings import Settings, UpstreamSpec, parse
 from gateway.shell import Shell
@@ -41,6 +41,7 @@ from gateway.upstream.address import environment_proxy, suits
 from gateway.upstream.lean import LeanUpstream
 from gateway.upstream.protocol import Upstream
 from gateway.upstream.translated import TranslatedUpstream
+from gateway.wire.registry import ROUTES
 from gateway.workers import Workers
 from gateway.workers_ledger import ledger_for
 from gateway.workers_metrics import PUBLISH_S, Peers
@@ -49,7 +50,6 @@ log = logging.getLogger("weir")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_CHAT = "/v1/chat/completions"
 RELOAD_POLL_S = 2.0
 GC_PACE = (20_000, 20, 100)
 
@@ -95,11 +95,12 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one ASGI scope."""
         if scope["type"] == "http":
-            if scope["path"] == _CHAT:
+            wire = ROUTES.get(scope["path"])
+            if wire is not None:
                 if scope["method"] == "POST":
-                    await chat.serve(self.shell, scope, receive, send, "chat")
+                    await generate.serve(self.shell, scope, receive, send, wire.name)
                 else:
-                    await _refuse(send, MethodNotAllowed(f"{_CHAT} takes POST only"))
+                    await _refuse(send, MethodNotAllowed(f"{wire.route} takes POST only"))
                 return
             # Starlette answers an unknown failure and raises it again for the server's log.
             with contextlib.suppress(Exception):

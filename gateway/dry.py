@@ -18,7 +18,7 @@ from gateway.kits import Kits
 from gateway.prepare import Question, prepare
 from gateway.settings import Settings
 from gateway.snapshot import build_snapshot
-from gateway.wire import chat
+from gateway.wire.registry import told
 
 
 def explain_body(settings: Settings, raw: bytes, key_name: str | None) -> dict[str, Any]:
@@ -31,8 +31,9 @@ def explain_body(settings: Settings, raw: bytes, key_name: str | None) -> dict[s
     at_ms = time.time_ns() // 1_000_000
     snapshot = build_snapshot(settings)
     key = _key(settings, key_name)
-    ex = Exchange("", at_ms, started, "chat", ClientHeaders(), Caller(key, None))
-    ex.request = chat.parse(raw, ex.headers)
+    wire = told(raw)
+    ex = Exchange("", at_ms, started, wire.name, ClientHeaders(), Caller(key, None))
+    ex.request = wire.parse(raw, ex.headers)
     if snapshot.policy(key).mode == "observe":
         ex.arm = "observe"
     question = Question(ex.request, Caller(key, None), Brake(), {}, None, at_ms)

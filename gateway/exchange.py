@@ -82,10 +82,15 @@ class Prepared:
 
 @dataclass(slots=True)
 class Reply:
-    """What came back, as the relay saw it."""
+    """What came back, as the relay saw it.
+
+    ``metered``: ``usage`` counts the whole answer. Where a stream was cut before its provider
+    had counted the completion, it counts the prompt alone.
+    """
 
     status: int = 0
     usage: Usage | None = None
+    metered: bool = True
     raw_usage: Mapping[str, object] | None = None
     response_model: str | None = None
     service_tier: str | None = None

@@ -30,7 +30,7 @@ from gateway.sessions import in_holdout, session_key, warm_tokens
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
 from gateway.upstream.failover import Delivery, dispatch
-from gateway.wire import chat
+from gateway.wire.registry import WIRES
 from gateway.workers import QueueFull
 from gateway.workers_ledger import held
 from router.fitting import scale
@@ -44,7 +44,7 @@ EXACT_SLACK, ESTIMATE_SLACK, FIXED_SLACK = 1.02, 1.25, 64
 
 
 async def handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
-    """Serve one chat request and write its receipt, within its key's rate limits."""
+    """Serve one request and write its receipt, within its key's rate limits."""
     if ex.caller is None or not limited(ex.caller.key):
         await _handle(shell, ex, raw, send)
         return
@@ -85,7 +85,7 @@ async def dry_run(shell: Shell, ex: Exchange, raw: bytes) -> None:
 
 async def _read(shell: Shell, ex: Exchange, raw: bytes) -> ChatRequest:
     """The body parsed; the end user it names is the caller's where no header names one."""
-    request = await _work(shell, raw, partial(chat.parse, raw, ex.headers))
+    request = await _work(shell, raw, partial(WIRES[ex.wire].parse, raw, ex.headers))
     if ex.caller is not None and request.user != ex.caller.user:
         ex.caller = replace(ex.caller, user=request.user)
     return request

@@ -20,6 +20,7 @@ from gateway.exchange import Caller, ChatRequest, Prepared
 from gateway.replay_record import recorded
 from gateway.snapshot import Snapshot
 from gateway.wire import body as bodies
+from gateway.wire.registry import WIRES
 from router.complexity import Complexity
 from router.decide import ModelOption, Situation, decide
 from router.errors import NoCandidate, UnknownModel
@@ -238,12 +239,15 @@ def write_outbound(
     provider_model = entry.model or candidate.model
     if request.facts.requested_model != provider_model:
         values["model"] = provider_model
-    if request.stream and not request.wants_usage:
+    wire = WIRES[request.wire]
+    if wire.asks_usage and request.stream and not request.wants_usage:
         options = request.body.get("stream_options") or {}
         values["stream_options"] = {**options, "include_usage": True}
     if max_output is not None:
-        names = [k for k in ("max_completion_tokens", "max_tokens") if request.body.get(k)]
-        for name in names or [upstream.output_limit_field]:
+        names = [k for k in wire.limits if request.body.get(k)]
+        if not names and wire.limits:
+            names = [upstream.output_limit_field if wire.name == "chat" else wire.limits[0]]
+        for name in names:
             values[name] = max_output
     if fitted is not None and fitted.edits:
         return bodies.with_edits(request.raw, fitted.edits, values)

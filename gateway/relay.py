@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import orjson
 
 from billing.errors import UsageInvalid
-from billing.usage import chat_usage
 from gateway.errors import GatewayError, StreamBroken, UpstreamFailed, body_of
 from gateway.exchange import Exchange, Reply
-from gateway.stream import ChatStream, EventTooLarge, delivered_text, error_event
+from gateway.stream import EventTooLarge
 from gateway.upstream.protocol import Opened
+from gateway.wire.protocol import Wire
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
@@ -42,7 +42,7 @@ async def send_plain(send: Send, status: int, headers: HeaderList, body: bytes) 
     await send({"type": "http.response.body", "body": body})
 
 
-def read_plain(reply: Reply, body: bytes, upstream: str) -> None:
+def read_plain(reply: Reply, body: bytes, upstream: str, wire: Wire) -> None:
     """Fill the reply from a whole JSON answer.
 
     Raises:
@@ -54,41 +54,27 @@ def read_plain(reply: Reply, body: bytes, upstream: str) -> None:
         data = None
     if not isinstance(data, dict):
         raise UpstreamFailed(f"upstream {upstream!r} answered 200 with something that is no JSON")
-    if data.get("error") and not data.get("choices"):
-        raise UpstreamFailed(f"upstream {upstream!r} answered 200 with an error inside")
-    if not isinstance(data.get("choices"), list):
-        raise UpstreamFailed(f"upstream {upstream!r} answered 200 without any choices")
-    take_usage(reply, data.get("usage"))
-    reply.response_model = _text(data.get("model"))
-    reply.service_tier = _text(data.get("service_tier"))
-    reply.provider_id = _text(data.get("id"))
+    problem = wire.unsound(data)
+    if problem is not None:
+        raise UpstreamFailed(f"upstream {upstream!r} answered 200 {problem}")
+    said = wire.answer(data)
+    take_usage(reply, said.usage, wire)
+    reply.response_model = said.model
+    reply.service_tier = said.service_tier
+    reply.provider_id = said.provider_id
+    reply.finish_reason = said.finish_reason
     reply.completed = True
     if reply.usage is None:
-        reply.text_pieces = [answer_text(data).encode("utf-8", "replace")]
-    first = next(iter(data["choices"]), None)
-    if isinstance(first, dict):
-        reply.finish_reason = _text(first.get("finish_reason"))
+        reply.text_pieces = [wire.text(data).encode("utf-8", "replace")]
 
 
-def answer_text(data: Mapping[str, Any]) -> str:
-    """The text of a whole answer, tool arguments included."""
-    pieces: list[str] = []
-    for choice in data.get("choices") or []:
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(message, dict):
-            pieces.append(str(message.get("content") or ""))
-            if message.get("tool_calls"):
-                pieces.append(orjson.dumps(message["tool_calls"]).decode())
-    return "".join(pieces)
-
-
-def take_usage(reply: Reply, raw: object) -> None:
+def take_usage(reply: Reply, raw: object, wire: Wire) -> None:
     """Read a provider's usage report; one that is empty or contradicts itself is missing."""
     if not isinstance(raw, dict):
         return
     reply.raw_usage = raw
     try:
-        usage = chat_usage(raw)
+        usage = wire.usage(raw)
     except UsageInvalid:
         usage = None
     # No prompt is empty: a report of nothing at all is no report.
@@ -99,11 +85,13 @@ class StreamRelay:
     """One stream from provider to client."""
 
     def __init__(
-        self, ex: Exchange, opened: Opened, *, hide_usage: bool, secrets: Sequence[str] = ()
+        self, ex: Exchange, opened: Opened, wire: Wire, secrets: Sequence[str] = ()
     ) -> None:
-        self._ex, self._opened = ex, opened
-        choices = ex.request.facts.choices if ex.request is not None else 1
-        self._state = ChatStream(hide_usage=hide_usage, choices=choices, secrets=secrets)
+        self._ex, self._opened, self._wire = ex, opened, wire
+        request = ex.request
+        choices = request.facts.choices if request is not None else 1
+        hide = wire.asks_usage and request is not None and not request.wants_usage
+        self._state = wire.stream(hide_usage=hide, choices=choices, secrets=secrets)
         self._chunks: AsyncIterator[bytes] = opened.chunks()
         self._first: bytes = b""
 
@@ -150,18 +138,18 @@ class StreamRelay:
             if broken is None:
                 broken = self._verdict()
             if broken is not None:
-                event = error_event(body_of(broken, "chat", self._ex.request_id))
+                event = self._told(broken)
                 await send({"type": "http.response.body", "body": event, "more_body": False})
                 reply.outcome = "cut"
                 raise broken
-            if self._state.whole and not self._state.done:
-                await _body(send, b"data: [DONE]\n\n")
+            if self._state.whole:
+                await _body(send, self._state.closing)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             reply.completed = self._state.whole
         except asyncio.CancelledError:
             if not self._ex.client_gone:  # the drain time is over: the cut must not look whole
                 gone = StreamBroken("the answer is incomplete: the gateway is shutting down")
-                event = error_event(body_of(gone, "chat", self._ex.request_id))
+                event = self._told(gone)
                 await send({"type": "http.response.body", "body": event, "more_body": False})
             raise
         finally:
@@ -179,6 +167,9 @@ class StreamRelay:
             return StreamBroken(f"the answer is incomplete: {error}")
         return None
 
+    def _told(self, error: StreamBroken) -> bytes:
+        return self._wire.error_event(body_of(error, self._wire.name, self._ex.request_id))
+
     def _verdict(self) -> StreamBroken | None:
         """A stream that neither finished nor said so was cut, however cleanly it closed."""
         if self._state.error is not None or self._state.whole:
@@ -187,20 +178,18 @@ class StreamRelay:
 
     def _fill(self) -> None:
         reply, state = self._ex.reply, self._state
-        take_usage(reply, state.usage)
+        take_usage(reply, state.usage, self._wire)
+        reply.metered = state.metered
         reply.response_model = state.model
         reply.service_tier = state.service_tier
         reply.provider_id = state.provider_id
+        reply.finish_reason = state.finish_reason
         if state.error is not None:
             reply.outcome = "error"
-        if reply.usage is None:
-            reply.text_pieces = [delivered_text(state.kept).encode("utf-8", "replace")]
+        if reply.usage is None or not state.metered:
+            reply.text_pieces = [state.text().encode("utf-8", "replace")]
 
 
 async def _body(send: Send, data: bytes) -> None:
     if data:
         await send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -68,12 +68,14 @@ def answered(ex: Exchange) -> bool:
 def used(ex: Exchange, prepared: Prepared, snapshot: Snapshot) -> Usage | None:
     """What the provider metered, or an estimate; None when nothing can have been billed."""
     reply = ex.reply
-    if reply.usage is not None:
+    if reply.usage is not None and reply.metered:
         return reply.usage
     sent = sent_tokens(prepared)
     if reply.text_pieces or (ex.status == 200 and reply.completed):
         counter = snapshot.gauge(prepared.candidate.model).counter
         text = b"".join(reply.text_pieces).decode("utf-8", "replace")
+        if reply.usage is not None:  # cut before the completion was counted: the prompt was
+            return replace(reply.usage, output_tokens=counter.count(text), source="estimated")
         return estimated(sent, counter.count(text))
     if reply.outcome == "cancelled" or (ex.attempts and ex.attempts[-1].outcome in _UNKNOWN_END):
         # Sent, and no word of what became of it: as much as the hold allowed for.

@@ -3,6 +3,9 @@
 The rule: bytes go out as they came, whole events at a time; nothing is parsed unless it
 may hold usage, an error or the end. Only the usage event that the gateway itself asked
 for is held back from a client that did not ask, and an error never repeats a credential.
+
+Here is what all wires share: where events begin and end, and what is known when one does.
+What an event says is the wire's own (``gateway.wire``).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ _BOUNDARY = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n|\r(?!\n)|\n)")
 _DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 # Kept to count a broken stream's tokens; a longer one is counted by its events.
-_KEEP_BYTES = 4 * 1024 * 1024
+KEEP_BYTES = 4 * 1024 * 1024
 
 
 class EventTooLarge(ValueError):
@@ -27,23 +30,24 @@ class EventTooLarge(ValueError):
 
 
 @dataclass(slots=True)
-class ChatStream:
-    """What an OpenAI chat stream told so far.
+class EventStream:
+    """What a stream of events told so far, on any wire.
 
     ``feed`` takes bytes as TCP cut them and gives the bytes to send on; ``rest`` gives
     what is left when the provider closed. Any split of the same bytes gives the same
-    output and the same facts.
+    output and the same facts. ``metered``: ``usage`` counts the whole answer; without, only
+    its prompt. ``closing`` is what a whole stream still lacks at its end.
     """
 
-    hide_usage: bool
+    hide_usage: bool = False
     choices: int = 1
     secrets: Sequence[str] = ()
     usage: Mapping[str, Any] | None = None
+    metered: bool = True
     model: str | None = None
     provider_id: str | None = None
     service_tier: str | None = None
-    finishes: int = 0
-    done: bool = False
+    finish_reason: str | None = None
     error: Mapping[str, Any] | None = None
     events: int = 0
     kept: list[bytes] = field(default_factory=list)
@@ -51,24 +55,32 @@ class ChatStream:
     _kept_bytes: int = 0
 
     @property
-    def finished(self) -> bool:
-        """Whether every choice that was asked for has said how it ended."""
-        return self.finishes >= self.choices
-
-    @property
     def whole(self) -> bool:
         """Whether the answer came to its end: finished or said so, and no error."""
-        return self.error is None and (self.finished or self.done)
+        raise NotImplementedError
+
+    @property
+    def closing(self) -> bytes:
+        """The bytes that end a whole answer whose provider forgot them."""
+        return b""
+
+    def text(self) -> str:
+        """The text of the answer so far, tool arguments and reasoning included."""
+        raise NotImplementedError
+
+    def read(self, block: bytes) -> bytes:
+        """Take the facts of whole events and give what of them is passed on."""
+        raise NotImplementedError
 
     def feed(self, chunk: bytes) -> bytes:
-        """Bytes to pass on now: every event that is complete, less a hidden usage event.
+        """Bytes to pass on now: every event that is complete, less what is held back.
 
         Raises:
             EventTooLarge: an event without end past 32 MiB.
         """
         seen = len(self._tail)
         if not seen and chunk.endswith(b"\n\n") and b"\r" not in chunk:
-            return self._read(chunk)
+            return self.read(chunk)
         self._tail += chunk
         end = _last_boundary(self._tail, max(0, seen - 3))
         if end < 0:
@@ -77,59 +89,20 @@ class ChatStream:
             return b""
         block = bytes(self._tail[:end])
         del self._tail[:end]
-        return self._read(block)
+        return self.read(block)
 
     def rest(self) -> bytes:
         """What came after the last blank line; an event without one is an event still."""
         tail = bytes(self._tail)
         self._tail.clear()
-        return self._read(tail) if tail.strip() else tail
+        return self.read(tail) if tail.strip() else tail
 
-    def _read(self, block: bytes) -> bytes:
+    def keep(self, block: bytes) -> None:
+        """Count the block's events, and keep it as far as an estimate needs it."""
         self.events += block.count(b"data:")
-        if self._kept_bytes < _KEEP_BYTES:
+        if self._kept_bytes < KEEP_BYTES:
             self.kept.append(block)
             self._kept_bytes += len(block)
-        if self.provider_id is None:
-            self._identify(block)
-        # Every chunk says `"finish_reason":null` but the last: a value there is the end.
-        if b'"finish_reason"' in block:
-            self.finishes += len(_FINISH.findall(block))
-        if b"[DONE]" in block and _DONE.search(block):
-            self.done = True
-        if b'"error"' in block:
-            self._look_for_error(block)
-            block = scrubbed(block, self.secrets)
-        if b'"usage"' in block and _USAGE.search(block):
-            return self._take_usage(block)
-        return block
-
-    def _identify(self, block: bytes) -> None:
-        for event in _payloads(block):
-            if isinstance(event, dict) and "id" in event:
-                self.provider_id = str(event["id"])[:128]
-                self.model = _text(event.get("model"))
-                self.service_tier = _text(event.get("service_tier"))
-                return
-
-    def _look_for_error(self, block: bytes) -> None:
-        for event in _payloads(block):
-            if isinstance(event, dict) and event.get("error"):
-                error = event["error"]
-                self.error = error if isinstance(error, dict) else {"message": str(error)[:200]}
-
-    def _take_usage(self, block: bytes) -> bytes:
-        out: list[bytes] = []
-        for raw in _split(block):
-            event = next(iter(_payloads(raw)), None)
-            usage = event.get("usage") if isinstance(event, dict) else None
-            if isinstance(event, dict) and isinstance(usage, dict):
-                self.usage = usage
-                self.service_tier = _text(event.get("service_tier")) or self.service_tier
-                if self.hide_usage and not event.get("choices"):
-                    continue
-            out.append(raw)
-        return b"".join(out)
 
 
 def scrubbed(data: bytes, secrets: Sequence[str]) -> bytes:
@@ -137,12 +110,6 @@ def scrubbed(data: bytes, secrets: Sequence[str]) -> bytes:
     for secret in secrets:
         data = data.replace(secret.encode(), b"***")
     return data
-
-
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-# A line of its own: an answer that quotes it has not ended.
-_DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\]")
 
 
 def _last_boundary(data: bytearray, start: int) -> int:
@@ -160,7 +127,8 @@ def _last_boundary(data: bytearray, start: int) -> int:
     return end
 
 
-def _split(block: bytes) -> list[bytes]:
+def split(block: bytes) -> list[bytes]:
+    """The block's events, each with its blank line."""
     pieces, start = [], 0
     for match in _BOUNDARY.finditer(block):
         pieces.append(block[start : match.end()])
@@ -170,10 +138,10 @@ def _split(block: bytes) -> list[bytes]:
     return pieces
 
 
-def _payloads(block: bytes) -> list[Any]:
+def payloads(block: bytes) -> list[Any]:
     """The JSON payloads of a block's events; what is not JSON is left out."""
     found = []
-    for piece in _split(block):
+    for piece in split(block):
         lines = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece
         text = b"\n".join(_DATA.findall(lines))
         if not text.startswith(b"{"):
@@ -185,34 +153,11 @@ def _payloads(block: bytes) -> list[Any]:
     return found
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
+    """``value`` where it is a text."""
     return value if isinstance(value, str) else None
 
 
-def delivered_text(kept: list[bytes]) -> str:
-    """The answer text in the kept blocks, tool arguments and reasoning included."""
-    pieces: list[str] = []
-    for event in _payloads(b"".join(kept)):
-        for choice in _list(event.get("choices")):
-            delta = choice.get("delta") if isinstance(choice, dict) else None
-            if isinstance(delta, dict):
-                pieces.extend(_delta_text(delta))
-    return "".join(pieces)
-
-
-def _delta_text(delta: Mapping[str, Any]) -> list[str]:
-    texts = [delta.get(key) for key in ("content", "reasoning_content", "refusal")]
-    for call in _list(delta.get("tool_calls")):
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            texts += [function.get("name"), function.get("arguments")]
-    return [text for text in texts if isinstance(text, str)]
-
-
-def _list(value: object) -> list[Any]:
+def items_of(value: object) -> list[Any]:
+    """``value`` where it is a list; else nothing."""
     return value if isinstance(value, list) else []
-
-
-def error_event(body: Mapping[str, Any]) -> bytes:
-    """An error as one event of the OpenAI wire; clients raise on its top-level key."""
-    return b"data: " + orjson.dumps(body) + b"\n\n"

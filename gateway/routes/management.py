@@ -26,6 +26,7 @@ from gateway.explain import explained
 from gateway.ids import new_id
 from gateway.pipeline import dry_run
 from gateway.shell import Shell
+from gateway.wire.registry import told
 
 api = APIRouter()
 KNOWN_ERRORS = tuple(TABLE)
@@ -91,7 +92,8 @@ async def explain(request: Request, caller: Who, shell: Process) -> dict[str, An
     headers = header_rules.read(request.scope["headers"])
     raw = await read_body(request.receive, shell.admission)
     at_ms = shell.clock()
-    ex = Exchange(new_id(at_ms), at_ms, started, headers.wire or "chat", headers, caller)
+    wire = headers.wire or told(raw).name
+    ex = Exchange(new_id(at_ms), at_ms, started, wire, headers, caller)
     await dry_run(shell, ex, raw)
     return explained(shell.snapshot, ex, (time.perf_counter() - started) * 1000)
 

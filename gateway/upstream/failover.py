@@ -28,6 +28,7 @@ from gateway.relay import StreamRelay, read_plain
 from gateway.snapshot import Snapshot
 from gateway.stream import scrubbed
 from gateway.upstream.protocol import Opened, Outbound, Upstream
+from gateway.wire.registry import WIRES
 from router.plan import Candidate
 
 MAX_ATTEMPTS = 3
@@ -90,7 +91,8 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
     entry = snapshot.settings.models[model]
     upstream = upstreams[entry.upstream]
     call = Outbound(
-        path="/chat/completions",
+        wire=request.wire,
+        path=WIRES[request.wire].path,
         body=prepared.outbound,
         stream=request.stream,
         model=entry.model or model,
@@ -139,15 +141,15 @@ def _scrubbed(delivery: Delivery, secrets: Sequence[str]) -> Delivery:
 
 
 async def _read(ex: Exchange, opened: Opened, name: str, secrets: Sequence[str]) -> Delivery:
-    status = opened.status
+    status, request = opened.status, Parties.of(ex).request
+    wire = WIRES[request.wire]
     ex.reply.status = status
-    if status == 200 and ex.request is not None and ex.request.stream:
+    if status == 200 and request.stream:
         kind = opened.headers.get("content-type", "")
         if kind and "text/event-stream" not in kind:
             await opened.close()
             raise UpstreamFailed(f"upstream {name!r} answered a stream request with {kind[:64]!r}")
-        hide_usage = not ex.request.wants_usage
-        stream = StreamRelay(ex, opened, hide_usage=hide_usage, secrets=secrets)
+        stream = StreamRelay(ex, opened, wire, secrets)
         try:
             await stream.begin()
         except BaseException:
@@ -164,7 +166,7 @@ async def _read(ex: Exchange, opened: Opened, name: str, secrets: Sequence[str])
             f"upstreams.{name}.api_key"
         )
     if status == 200:
-        read_plain(ex.reply, body, name)
+        read_plain(ex.reply, body, name, wire)
         ex.reply.ttft_ms = (time.perf_counter() - ex.started) * 1000
         return Delivery(status, opened.headers, body=body)
     if 200 < status < 300:

@@ -24,8 +24,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """One call as it goes out: where to, what, and whether a stream is wanted."""
+    """One call as it goes out: on which wire, where to, what, and whether as a stream."""
 
+    wire: str
     path: str
     body: bytes
     stream: bool

@@ -11,10 +11,14 @@ from typing import Any
 import imagesize
 import orjson
 
+from billing.usage import chat_usage
 from compressor.conversation import Conversation, Media, Message, Part, PartKind, Path
 from gateway.errors import InvalidRequest
 from gateway.exchange import ChatRequest, ClientHeaders
 from gateway.wire import body as bodies
+from gateway.wire import chat_answer
+from gateway.wire.chat_stream import ChatStream, error_event
+from gateway.wire.protocol import Wire
 from router.plan import RequestFacts
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -234,3 +238,19 @@ def _text(value: object) -> str | None:
 
 def _dump(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+WIRE = Wire(
+    name="chat",
+    route="/v1/chat/completions",
+    path="/chat/completions",
+    parse=parse,
+    usage=chat_usage,
+    unsound=chat_answer.unsound,
+    answer=chat_answer.answer,
+    text=chat_answer.answer_text,
+    stream=ChatStream,
+    error_event=error_event,
+    limits=("max_completion_tokens", "max_tokens"),
+    asks_usage=True,
+)

@@ -115,7 +115,7 @@ async def client(
 
 def call(body: bytes = b'{"model": "m"}', **headers: str) -> Outbound:
     """One request."""
-    return Outbound("/chat/completions", body, stream=False, model="m", headers=headers)
+    return Outbound("chat", "/chat/completions", body, stream=False, model="m", headers=headers)
 
 
 async def ask(upstream: Upstream, outbound: Outbound | None = None) -> tuple[int, bytes]:
@@ -209,6 +209,7 @@ async def test_interim_answers_are_passed_over(kind: Kind) -> None:
         (b"deflate", zlib.compress(BODY)[2:-4]),
         (b"identity", BODY),
     ],
+    ids=["gzip", "zlib", "bare-deflate", "identity"],
 )
 async def test_a_packed_answer_is_unpacked(kind: Kind, coding: bytes, packed: bytes) -> None:
     """Whatever was asked for, gzip and both kinds of deflate are understood."""

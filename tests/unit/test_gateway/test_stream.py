@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stream import MAX_EVENT_BYTES, ChatStream, EventTooLarge, delivered_text, error_event
+from gateway.stream import MAX_EVENT_BYTES, EventTooLarge
+from gateway.wire.chat_stream import ChatStream, delivered_text, error_event
 
 ENDS = (b"\n", b"\r\n", b"\r")
 

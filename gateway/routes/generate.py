@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: a bare ASGI callable, no framework on the hot path."""
+"""What generates, on any wire: a bare ASGI callable, no framework on the hot path."""
 
 from __future__ import annotations
 
