@@ -6,6 +6,8 @@ import hashlib
 from decimal import Decimal
 
 from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
+from billing.errors import PriceMissing
+from billing.prices import STANDARD_TIERS, Price
 from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
 from billing.usage import Usage
 from compressor.conversation import Conversation
@@ -76,18 +78,53 @@ def cache_rule(card: ModelCard, provider: str, conversation: Conversation) -> Ca
     return CacheRule(ttl_ms, card.cache_min_tokens, AUTOMATIC_BLOCK)
 
 
+def special_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price | None:
+    """The price of the service tier or region that the body asks for; None: the standard one.
+
+    Raises:
+        PriceMissing: a tier that nobody knows the price of.
+    """
+    body = ex.request.body if ex.request is not None else {}
+    tier, region = body.get("service_tier"), body.get("inference_geo")
+    if (not tier or tier in STANDARD_TIERS) and not region:
+        return None
+    return snapshot.price(model, ex.at_ms, str(tier or "default"), str(region) if region else None)
+
+
+def asked_price(
+    snapshot: Snapshot, ex: Exchange, parties: Parties, served: Price | None
+) -> Price | None:
+    """The price of the request as asked: its model, in the tier and region that it names.
+
+    Where that very request was served, it is what the provider ``served`` it at: a discount
+    or a downgrade of the provider's own is on both sides and never our saving.
+    """
+    if _as_asked(parties) and served is not None:
+        return served
+    model = parties.prepared.plan.baseline_model
+    try:
+        special = special_price(snapshot, ex, model)
+    except PriceMissing:
+        return None
+    return special or snapshot.option(parties.caller.key, model, ex.at_ms).price
+
+
 def baseline_of(
-    shadow: ShadowCache, snapshot: Snapshot, ex: Exchange, parties: Parties, usage: Usage
+    shadow: ShadowCache, snapshot: Snapshot, ex: Exchange, usage: Usage, asked: Price | None
 ) -> Tokenmaxxed:
     """What the request would have cost as received, at the same instant and price book.
 
     A request that failed would have failed there, too: it costs nothing on either side.
+
+    Args:
+        asked: the price of the request as asked, None where nobody knows it.
     """
     if ex.status != 200:
         return Tokenmaxxed(0, Usage(source="none"))
+    parties = Parties.of(ex)
     prepared, model = parties.prepared, parties.prepared.plan.baseline_model
     option = snapshot.option(parties.caller.key, model, ex.at_ms)
-    if option.price is None or option.price.unpriced:
+    if asked is None or asked.unpriced:
         return Tokenmaxxed(None, usage, "unpriced")
     conversation = parties.request.conversation
     rule = cache_rule(option.card, option.provider, conversation)
@@ -109,7 +146,7 @@ def baseline_of(
         reasoning_tokens=usage.reasoning_tokens,
         tool_calls=usage.tool_calls,
     )
-    return tokenmaxxed(original, option.price, option.card.window)
+    return tokenmaxxed(original, asked, option.card.window)
 
 
 def _as_asked(parties: Parties) -> bool:

@@ -11,38 +11,34 @@ from billing.receipt import GATEWAY, HELD, Line
 from billing.split import Journey, Split, failed, split, steps_of
 from billing.usage import Usage
 from gateway.exchange import Exchange, Parties
-from gateway.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Billed:
     """The bill of one exchange: ``attempt`` is the one whose answer was taken.
 
-    ``price`` is what that was charged at, None where it has no price; ``cost_nano`` is
-    everything, ``gateway_nano`` of it the gateway's own calls.
+    ``price`` is what that was charged at, None where it has no price; ``asked`` that of the
+    request as asked. ``cost_nano`` is everything, ``gateway_nano`` of it the gateway's own calls.
     """
 
     usage: Usage
     lines: tuple[Line, ...]
     attempt: str
     price: Price | None
+    asked: Price | None
     cost_nano: int
     gateway_nano: int
 
 
-def causes_of(
-    snapshot: Snapshot, ex: Exchange, baseline: Tokenmaxxed, billed: Billed
-) -> Split | None:
+def causes_of(ex: Exchange, baseline: Tokenmaxxed, billed: Billed) -> Split | None:
     """The saving by cause, adding up to baseline less cost; None without a baseline."""
     if baseline.cost_nano is None:
         return None
     if ex.status != 200:
         return failed(billed.cost_nano, billed.gateway_nano)
-    parties = Parties.of(ex)
-    prepared = parties.prepared
-    asked = snapshot.option(parties.caller.key, prepared.plan.baseline_model, ex.at_ms).price
-    if asked is None:
+    if billed.asked is None:
         return None
+    prepared = Parties.of(ex).prepared
     own = [
         line
         for line in billed.lines
@@ -51,7 +47,7 @@ def causes_of(
     held = any(line.component == HELD for line in own)
     journey = Journey(
         original=baseline.usage,
-        asked=asked,
+        asked=billed.asked,
         tokenmaxxed_nano=baseline.cost_nano,
         sent_tokens=prepared.fitted.prompt_tokens if prepared.fitted else None,
         answer=billed.usage,

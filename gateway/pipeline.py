@@ -15,10 +15,11 @@ from typing import TypeVar
 
 from billing.errors import BudgetExhausted, BudgetFigures, PriceMissing, Throttled
 from billing.ledger import Hold, HoldRequest
-from billing.prices import STANDARD_TIERS, Price
+from billing.prices import Price
 from compressor.recipe import Way
 from gateway import relay, settle
 from gateway.actions import weir_headers
+from gateway.baseline import special_price
 from gateway.brakes import as_rate, obeyed
 from gateway.errors import GatewayError, Overloaded, StreamBroken
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared
@@ -186,20 +187,8 @@ def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: 
     exact = prepared.measurement.exact and option.card.exact
     output = prepared.plan.max_output_tokens * parties.request.facts.choices
     amount = most(option.price, tokens, output, exact=exact)
-    special = _special(snapshot, parties.request, candidate.model, ex.at_ms)
+    special = special_price(snapshot, ex, candidate.model)
     return amount if special is None else max(amount, most(special, tokens, output, exact=exact))
-
-
-def _special(snapshot: Snapshot, request: ChatRequest, model: str, at_ms: int) -> Price | None:
-    """The price of the service tier or region that a body asks for; None: the standard one.
-
-    Raises:
-        PriceMissing: a tier that nobody knows the price of.
-    """
-    tier, region = request.body.get("service_tier"), request.body.get("inference_geo")
-    if (not tier or tier in STANDARD_TIERS) and not region:
-        return None
-    return snapshot.price(model, at_ms, str(tier or "default"), str(region) if region else None)
 
 
 def most(price: Price, prompt_tokens: int, output_tokens: int, *, exact: bool) -> int:

@@ -16,9 +16,10 @@ from billing.errors import PriceMissing
 from billing.ledger import Hold
 from billing.prices import UNPRICED, Price
 from billing.receipt import HELD, Attempt, Line, Receipt, held_line
+from billing.split import Split
 from billing.usage import Usage, estimated
 from gateway.actions import action_of, candidates_json, cuts_json
-from gateway.baseline import baseline_of
+from gateway.baseline import asked_price, baseline_of
 from gateway.causes import Billed, causes_of
 from gateway.errors import GatewayError, row_for
 from gateway.exchange import Exchange, Parties, Prepared
@@ -99,10 +100,11 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Rece
     lines = _lines(snapshot, ex, prepared, usage, attempt, hold) if usage else ()
     cost = sum(line.amount_nano for line in lines)
     facts = usage or Usage(source="none")
-    baseline = baseline_of(shell.shadow, snapshot, ex, parties, facts)
     model = prepared.candidate.model
     price = _known_price(snapshot, ex, model)
-    causes = causes_of(snapshot, ex, baseline, Billed(facts, lines, attempt, price, cost, 0))
+    asked = asked_price(snapshot, ex, parties, price)
+    baseline = baseline_of(shell.shadow, snapshot, ex, facts, asked)
+    causes = causes_of(ex, baseline, Billed(facts, lines, attempt, price, asked, cost, 0))
     delivered = facts.completion_tokens - facts.reasoning_tokens
     reach = effective(snapshot.cards[model], prepared.need)
     prompt = facts.prompt_tokens or sent_tokens(prepared)
@@ -136,11 +138,14 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Rece
         cuts=cuts_json(prepared.fitted),
         session_key=ex.session_key,
         decision=_decision(ex, prepared),
-        saved_trim_nano=causes.trim_nano if causes else None,
-        saved_model_nano=causes.model_nano if causes else None,
-        saved_cache_nano=causes.cache_nano if causes else None,
-        saved_retries_nano=causes.retries_nano if causes else None,
+        **_saved(causes),
     )
+
+
+def _saved(causes: Split | None) -> dict[str, Any]:
+    """The saving by cause; all None where there is no baseline."""
+    names = ("trim_nano", "model_nano", "cache_nano", "retries_nano")
+    return {f"saved_{name}": getattr(causes, name, None) for name in names}
 
 
 def _hashes(snapshot: Snapshot) -> dict[str, Any]:
