@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from billing.accounts import Accounts
@@ -149,8 +149,10 @@ class Ledger:
             self._open[request.request_id] = _Open(request, amount, at, shares)
         return Hold(request.request_id, amount, at)
 
-    def extend(self, hold: Hold, amount_nano: int) -> None:
+    def extend(self, hold: Hold, amount_nano: int, towards: tuple[str, str] | None = None) -> None:
         """``amount_nano`` more is held for the same request.
+
+        ``towards`` is the model and upstream where it is sent now, if that has changed.
 
         Raises:
             BudgetExhausted: it does not fit; the hold is as before.
@@ -165,22 +167,26 @@ class Ledger:
                 raise ValueError(f"request {hold.request_id} has no open hold")
             now = self._counters.now(self._clock())
             total = found.amount_nano + amount_nano
-            path = found.request.path
+            request, path = found.request, found.request.path
+            if towards is not None:
+                request = replace(request, model=towards[0], upstream=towards[1])
             self._counters.check_request(path, total, self._accounts.zone, now)
             self._counters.along(path, found.request.user, now)
             alive = [held for held in found.shares if held.open]
             self._counters.check([held.counter for held in alive], amount_nano, now)
-            self._journal_hold(found.request, total, found.at_ms)
+            self._journal_hold(request, total, found.at_ms)
             for held in alive:
                 held.counter.held_nano += amount_nano
-            found.amount_nano = total
+            found.amount_nano, found.request = total, request
 
     def settle(self, hold: Hold, receipt: Receipt) -> bool:
         """The receipt is posted, the hold free; False where it was settled before.
 
+        Where the journal has no room the receipt counts all the same and is written later.
+
         Raises:
             ReceiptInvalid: it does not add up; the hold stays.
-            LedgerUnavailable: the journal cannot take it; the hold stays.
+            LedgerUnavailable: the ledger is not open.
             ValueError: the receipt is of another request.
         """
         check(receipt)
@@ -192,7 +198,7 @@ class Ledger:
             if found is None and self._posted(receipt.request_id):
                 return False
             at, held = (found.at_ms, found.amount_nano) if found else (hold.at_ms, 0)
-            self._live().append(
+            self._live().append_late(
                 settle_body(fields, at, held),
                 lambda group: group.post(whole, at, held, fields),
                 whole,
@@ -202,17 +208,13 @@ class Ledger:
         return True
 
     def release(self, hold: Hold, why: str) -> bool:
-        """The hold is free, nothing is charged; False where it was not open.
-
-        Raises:
-            LedgerUnavailable: the journal cannot take it; the hold stays.
-        """
+        """The hold is free, nothing is charged; False where it was not open."""
         request_id = hold.request_id
         with self._lock:
             found = self._open.get(request_id)
             if found is None:
                 return False
-            self._live().append(
+            self._live().append_late(
                 release_body(request_id, why), lambda group: group.close(request_id)
             )
             del self._open[request_id]

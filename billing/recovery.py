@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,8 @@ class HoldRequest:
     """What is to be reserved: the worst case of one request.
 
     ``path`` are node ids from the organisation to the key; ``at_ms`` the instant it was
-    received, UTC epoch; ``model`` and ``upstream`` where it will be sent first.
+    received, UTC epoch; ``model`` and ``upstream`` where it is sent. The rest is what a receipt
+    says of the request should this process not live to write one.
     """
 
     request_id: str
@@ -37,6 +39,12 @@ class HoldRequest:
     at_ms: int
     model: str
     upstream: str
+    session: str | None = None
+    session_key: str | None = None
+    task: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    arm: str = "routed"
+    requested_model: str | None = None
 
     @property
     def team(self) -> str:
@@ -46,18 +54,26 @@ class HoldRequest:
 
 def hold_body(request: HoldRequest, amount_nano: int, at_ms: int) -> bytes:
     """A hold's journal record; ``at_ms`` is the instant its windows were chosen by."""
-    return orjson.dumps(
-        {
-            "k": "hold",
-            "id": request.request_id,
-            "path": request.path,
-            "user": scrub(request.user),
-            "amount": amount_nano,
-            "at": at_ms,
-            "model": request.model,
-            "upstream": request.upstream,
-        }
-    )
+    said = {
+        "k": "hold",
+        "id": request.request_id,
+        "path": request.path,
+        "user": request.user,
+        "amount": amount_nano,
+        "at": at_ms,
+        "model": request.model,
+        "upstream": request.upstream,
+        "session": request.session,
+        "session_key": request.session_key,
+        "task": request.task,
+        "tags": request.tags,
+        "arm": request.arm,
+        "requested": request.requested_model,
+    }
+    try:
+        return orjson.dumps(said)
+    except TypeError:  # half a surrogate pair in a client's own text
+        return orjson.dumps(scrub(said))
 
 
 def settle_body(fields: bytes, at_ms: int, held_nano: int) -> bytes:
@@ -182,6 +198,12 @@ def _request(body: dict[str, Any]) -> HoldRequest:
         body["at"],
         body["model"],
         body["upstream"],
+        session=body.get("session"),
+        session_key=body.get("session_key"),
+        task=body.get("task"),
+        tags=body.get("tags") or {},
+        arm=body.get("arm", "routed"),
+        requested_model=body.get("requested"),
     )
 
 
@@ -195,15 +217,16 @@ def orphan(request: HoldRequest, amount_nano: int, at_ms: int, state: str) -> Re
         project=request.path[2].split("/", 1)[1] if len(request.path) > 3 else None,
         key=request.path[-1].rsplit("/", 1)[-1],
         user=request.user,
-        session=None,
-        task=None,
-        tags={},
-        requested_model=request.model,
+        session=request.session,
+        session_key=request.session_key,
+        task=request.task,
+        tags=request.tags,
+        requested_model=request.requested_model or request.model,
         served_model=request.model,
         tier="",
         upstream=request.upstream,
         action="pass",
-        arm="routed",
+        arm=request.arm,
         reasons=({"code": state},),
         candidates=(),
         original_prompt_tokens=0,
@@ -216,7 +239,7 @@ def orphan(request: HoldRequest, amount_nano: int, at_ms: int, state: str) -> Re
         cost_nano=amount_nano,
         gateway_cost_nano=0,
         baseline_nano=None,
-        baseline_model=request.model,
+        baseline_model=request.requested_model or request.model,
         waste_nano=0,
         usage_source="estimated",
         lines=(line,) if amount_nano else (),

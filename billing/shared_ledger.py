@@ -147,7 +147,7 @@ class SharedLedger(Ledger):
                     raise
         raise Throttled(_BUSY, 1.0)
 
-    def extend(self, hold: Hold, amount_nano: int) -> None:
+    def extend(self, hold: Hold, amount_nano: int, towards: tuple[str, str] | None = None) -> None:
         """As for a process alone; within what all processes have.
 
         Raises:
@@ -160,7 +160,7 @@ class SharedLedger(Ledger):
 
         for attempt in range(_TRIES):
             try:
-                return super().extend(hold, amount_nano)
+                return super().extend(hold, amount_nano, towards)
             except BudgetExhausted:
                 widened = self._sharing().widen(open_counters, amount_nano, self._clock())
                 if attempt and not widened:

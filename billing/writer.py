@@ -3,6 +3,10 @@
 ``append`` is the hot half: journal first, then a queue. A posting leaves the queue only
 once its group is committed, so a failing database is retried and nothing is skipped. Old
 journal files go when the database has them on disk.
+
+``append_late`` takes what must not be refused, since it says what has been done already: a
+settlement that a full disk turns away waits in memory, before the queue, until there is room.
+Its hold is in the journal all the while, so a process that dies meanwhile leaves an orphan.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -31,10 +36,18 @@ _MAX_BACKLOG = 100_000
 Posting = Callable[[Group], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A record that the journal has not taken yet."""
+
+    body: bytes
+    posting: Posting
+
+
 class Writer:
     """Journal, queue and writer thread of one database.
 
-    ``append`` is called by one thread at a time; everything else by any.
+    Every method may be called by any thread.
     """
 
     def __init__(self, database: Path, store: Tables, number: int, rotate_bytes: int) -> None:
@@ -43,6 +56,8 @@ class Writer:
         self._rotate_bytes = rotate_bytes
         self._journal = Journal(database, number)
         self._queue: deque[tuple[Position, Posting]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._files = threading.Lock()
         self._fresh: dict[str, Receipt] = {}
         self._old: deque[int] = deque()
         self._work = threading.Event()
@@ -53,7 +68,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def append(self, body: bytes, posting: Posting, receipt: Receipt | None = None) -> None:
+    def append(self, body: bytes, posting: Posting) -> None:
         """A record is durable against the death of this process, and will be in the tables.
 
         Raises:
@@ -61,6 +76,39 @@ class Writer:
         """
         if len(self._queue) >= _MAX_BACKLOG:
             raise LedgerUnavailable(self.trouble or "the ledger's writer is too slow")
+        with self._files:
+            self._catch_up()
+            self._put(body, posting)
+
+    def append_late(self, body: bytes, posting: Posting, receipt: Receipt | None = None) -> None:
+        """As ``append``, but kept in memory where the journal cannot take it yet."""
+        if receipt is not None:
+            with self._state:
+                self._fresh[receipt.request_id] = receipt
+        with self._files:
+            try:
+                self._catch_up()
+                self._put(body, posting)
+            except LedgerUnavailable as error:
+                if not self._waiting:
+                    _LOG.error("%s; what is settled meanwhile is kept in memory", error)
+                self._waiting.append(_Waiting(body, posting))
+        self._wake()
+
+    def refusal(self) -> str | None:
+        """Why the journal takes nothing, or None; tried anew once it has refused a record."""
+        with self._files:
+            if self._refused:
+                try:
+                    self._journal.probe()
+                    self._catch_up()
+                except LedgerUnavailable as error:
+                    return str(error)
+                self._refused = False
+        return None
+
+    def _put(self, body: bytes, posting: Posting) -> None:
+        """A record is in the journal and the queue. The caller has ``_files``."""
         try:
             if self._journal.size >= self._rotate_bytes:
                 self._rotate()
@@ -69,25 +117,22 @@ class Writer:
             self._refused = True
             raise
         self._refused = False
-        if receipt is not None:
-            with self._state:
-                self._fresh[receipt.request_id] = receipt
         self._queue.append((position, posting))
+        self._wake()
+
+    def _catch_up(self) -> None:
+        """What waited is in the journal, in its order. The caller has ``_files``."""
+        if not self._waiting:
+            return
+        while self._waiting:
+            first = self._waiting[0]
+            self._put(first.body, first.posting)
+            self._waiting.popleft()
+        _LOG.warning("the journal is written again; nothing that was settled is missing")
+
+    def _wake(self) -> None:
         if not self._work.is_set():
             self._work.set()
-
-    def refusal(self) -> str | None:
-        """Why the journal takes nothing, or None; tried anew once it has refused a record.
-
-        Called as ``append`` is, by one thread at a time.
-        """
-        if self._refused:
-            try:
-                self._journal.probe()
-            except LedgerUnavailable as error:
-                return str(error)
-            self._refused = False
-        return None
 
     def fresh(self) -> dict[str, Receipt]:
         """Receipts that may not be in the tables yet."""
@@ -102,7 +147,7 @@ class Writer:
         """Everything appended so far is in the tables. Raises LedgerUnavailable."""
         self._work.set()
         with self._state:
-            if not self._state.wait_for(lambda: not self._queue, timeout_s):
+            if not self._state.wait_for(lambda: not (self._queue or self._waiting), timeout_s):
                 raise LedgerUnavailable(self.trouble or "the ledger's writer is too slow")
 
     def close(self) -> None:
@@ -111,6 +156,8 @@ class Writer:
         self._work.set()
         self._thread.join()
         self._journal.close()
+        if self._waiting:
+            _LOG.error("%d settlements found no room; their holds are charged", len(self._waiting))
         if not self._queue:
             self._drop(self._journal.number)
 
@@ -122,9 +169,15 @@ class Writer:
 
     def _run(self) -> None:
         while True:
+            if self._waiting and not self._retried():
+                if self._stopping and not self._queue:
+                    return
+                time.sleep(_RETRY_WAIT_S)
             if not self._queue:
                 if self._stopping:
                     return
+                if self._waiting:
+                    continue
                 self._work.clear()
                 if not self._queue and not self._stopping:
                     self._work.wait(_IDLE_WAIT_S)
@@ -134,6 +187,15 @@ class Writer:
                 if self._stopping:
                     return
                 time.sleep(_RETRY_WAIT_S)
+
+    def _retried(self) -> bool:
+        """Whether what waited is in the journal now."""
+        with self._files:
+            try:
+                self._catch_up()
+            except LedgerUnavailable:
+                return False
+        return True
 
     def _write_group(self) -> int:
         """As many postings as one group takes are in the tables; how many, 0 on failure."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 import resource
+import signal
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 
 from billing.errors import BudgetExhausted, LedgerUnavailable, ReceiptInvalid
 from billing.ledger import Hold, Ledger
+from billing.reports import totals, verify
 
 USD = 1_000_000_000
 
@@ -288,6 +293,33 @@ def test_holds_of_a_dead_process_are_charged(money: Any, open_ledger: Any) -> No
     assert figures(again, money) == {"t/day": (755, 0)}
 
 
+def test_an_orphan_says_whose_it_was(money: Any, open_ledger: Any) -> None:
+    """Session, task, arm and what was asked for survive the process, and so does where it went."""
+    accounts = money.budgeted("10 per day")
+    ledger = open_ledger(accounts)
+    wanted = replace(
+        money.request("r1", 700),
+        session="s1",
+        session_key="k:s1",
+        task="t1",
+        arm="holdout",
+        requested_model="gpt-6.1-sol",
+        tags={"env": "prod"},
+    )
+    hold = ledger.hold(wanted)
+    ledger.extend(hold, 0, ("gemini-4-argon", "google"))
+    ledger.close()
+    found = open_ledger(accounts).receipt("r1")
+    assert (found.session, found.session_key, found.task) == ("s1", "k:s1", "t1")
+    assert (found.arm, found.requested_model, found.tags) == (
+        "holdout",
+        "gpt-6.1-sol",
+        {"env": "prod"},
+    )
+    assert (found.served_model, found.upstream) == ("gemini-4-argon", "google")
+    assert found.cost_nano == 700
+
+
 def test_one_process_a_ledger(money: Any, clock: Any, url: str, open_ledger: Any) -> None:
     """A second writer is refused while the first lives; a closed ledger takes nothing."""
     ledger = open_ledger(money.accounts())
@@ -329,28 +361,61 @@ def test_the_journal_is_rotated(money: Any, open_ledger: Any, tmp_path: Path) ->
     assert len(again.receipts("t", limit=1000)) == 100
 
 
-def test_a_full_disk_stops_new_holds(money: Any, open_ledger: Any) -> None:
-    """When the journal cannot grow, holds and settlements say so and change nothing."""
-    ledger = open_ledger(money.budgeted("10 per day"))
-    hold = ledger.hold(money.request("r1", 500))
-    ledger.flush()
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow inside the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
     try:
-        with pytest.raises(LedgerUnavailable, match="cannot write the journal"):
-            ledger.hold(money.request("r2", 5))
-        with pytest.raises(LedgerUnavailable, match="cannot write the journal"):
-            ledger.settle(hold, money.receipt("r1", 5))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    assert figures(ledger, money) == {"t/day": (0, 500)}
-    assert ledger.settle(hold, money.receipt("r1", 5)) is True
+
+
+def test_a_full_disk_stops_new_holds_and_forgets_no_settlement(
+    money: Any, open_ledger: Any, url: str
+) -> None:
+    """A hold is refused; what was sent already is settled, and written when there is room."""
+    ledger = open_ledger(money.budgeted("10 per day"))
+    hold, other = ledger.hold(money.request("r1", 500)), ledger.hold(money.request("r2", 70))
     ledger.flush()
+    with full_disk():
+        with pytest.raises(LedgerUnavailable, match="cannot write the journal"):
+            ledger.hold(money.request("r3", 5))
+        assert ledger.settle(hold, money.receipt("r1", 5)) is True
+        assert ledger.settle(hold, money.receipt("r1", 5)) is False
+        assert ledger.release(other, "not sent") is True
+        assert figures(ledger, money) == {"t/day": (5, 0)}
+        found = ledger.receipt("r1")
+        assert found is not None
+        assert found.cost_nano == 5
+        assert "cannot write the journal" in (ledger.trouble() or "")
+        with pytest.raises(LedgerUnavailable):
+            ledger.flush(0.1)
+    ledger.flush()
+    assert ledger.trouble() is None
     assert figures(ledger, money) == {"t/day": (5, 0)}
+    ledger.close()
+    assert (totals(url)["requests"], totals(url)["open_holds"]) == (1, 0)
+    assert verify(url) == []
+
+
+def test_a_process_that_dies_on_a_full_disk_leaves_its_hold(
+    money: Any, open_ledger: Any, url: str
+) -> None:
+    """What found no room before the end is charged at its hold: dear, never free, never twice."""
+    ledger = open_ledger(money.budgeted("10 per day"))
+    hold = ledger.hold(money.request("r1", 500))
+    ledger.flush()
+    with full_disk():
+        ledger.settle(hold, money.receipt("r1", 5))
+        ledger.close()
+    again = open_ledger(money.budgeted("10 per day"))
+    found = again.receipt("r1")
+    assert (found.state, found.cost_nano) == ("orphan", 500)
+    assert figures(again, money) == {"t/day": (500, 0)}
 
 
 def test_a_locked_database_delays_and_loses_nothing(
