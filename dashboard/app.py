@@ -28,6 +28,10 @@ def main() -> None:
             url_path="compare", default=True,
         ),
         st.Page(
+            _VIEWS / "overview.py", title="Overview", icon=":material/calendar_month:",
+            url_path="overview",
+        ),
+        st.Page(
             _VIEWS / "request_list.py", title="Requests", icon=":material/receipt_long:",
             url_path="requests",
         ),

@@ -73,12 +73,12 @@ def by_group(rows: Sequence[Row], title: str) -> alt.LayerChart:
     )
     behind = base.mark_bar(
         color=TOKENMAXXED, opacity=_PALE, height=alt.RelativeBandSize(_WIDE)
-    ).encode(x=_money_axis("tokenmaxxed", found))
+    ).encode(x=_sized_axis("tokenmaxxed", found))
     front = base.mark_bar(color=PAID, height=alt.RelativeBandSize(_NARROW)).encode(
-        x=_money_axis("paid", found)
+        x=_sized_axis("paid", found)
     )
     height = max(len(found), 1) * _ROW_HEIGHT + _AXIS_HEIGHT
-    return _plain([behind, front], height=height, description=describe(found, title))
+    return plain_chart([behind, front], height=height, description=describe(found, title))
 
 
 def by_day(days: Sequence[tuple[date, Row]]) -> alt.LayerChart:
@@ -95,11 +95,11 @@ def by_day(days: Sequence[tuple[date, Row]]) -> alt.LayerChart:
     )
     behind = base.mark_bar(
         color=TOKENMAXXED, opacity=_PALE, width=alt.RelativeBandSize(_DAY_WIDE)
-    ).encode(y=_money_axis("tokenmaxxed", found, vertical=True))
+    ).encode(y=_sized_axis("tokenmaxxed", found, vertical=True))
     front = base.mark_bar(color=PAID, width=alt.RelativeBandSize(_DAY_NARROW)).encode(
-        y=_money_axis("paid", found, vertical=True)
+        y=_sized_axis("paid", found, vertical=True)
     )
-    return _plain([behind, front], height=260, description=describe(found, "day"))
+    return plain_chart([behind, front], height=260, description=describe(found, "day"))
 
 
 def waterfall(steps: Sequence[Step]) -> alt.LayerChart:
@@ -120,7 +120,7 @@ def waterfall(steps: Sequence[Step]) -> alt.LayerChart:
                 "said": _step_said(step, whole=whole),
             }
         )
-    axis = _axis(most)
+    axis = money_axis(most)
     colours = alt.Scale(domain=list(_KINDS), range=list(_KINDS.values()))
     bars = (
         alt.Chart(alt.InlineData(values=values))
@@ -135,7 +135,7 @@ def waterfall(steps: Sequence[Step]) -> alt.LayerChart:
     )
     said = "; ".join(f"{value['label']}: {value['said']}" for value in values)
     height = max(len(values), 1) * _STEP_HEIGHT + _AXIS_HEIGHT
-    return _plain([bars], height=height, description=f"From tokenmaxxed to paid. {said}")
+    return plain_chart([bars], height=height, description=f"From tokenmaxxed to paid. {said}")
 
 
 def _step_said(step: Step, *, whole: bool) -> str:
@@ -174,7 +174,7 @@ def budgets(windows: Sequence[WindowFigures]) -> alt.LayerChart:
     )
     said = "; ".join(f"{value['label']}: {value['said']}" for value in values)
     height = max(len(values), 1) * _ROW_HEIGHT + _AXIS_HEIGHT
-    return _plain([limit, held, spent], height=height, description=f"Budgets. {said}")
+    return plain_chart([limit, held, spent], height=height, description=f"Budgets. {said}")
 
 
 def describe(found: Sequence[Bar], title: str) -> str:
@@ -208,15 +208,16 @@ def _tooltip(title: str) -> list[alt.Tooltip]:
     return [alt.Tooltip("label:N", title=title), alt.Tooltip("said:N", title="cost")]
 
 
-def _money_axis(field: str, found: Sequence[Bar], *, vertical: bool = False) -> Any:
+def _sized_axis(field: str, found: Sequence[Bar], *, vertical: bool = False) -> Any:
     most = max((max(bar.paid, bar.tokenmaxxed or 0.0) for bar in found), default=0.0)
-    axis = _axis(most)
+    axis = money_axis(most)
     if vertical:
         return alt.Y(f"{field}:Q", axis=axis, stack=None)
     return alt.X(f"{field}:Q", axis=axis, stack=None)
 
 
-def _axis(most: float) -> alt.Axis:
+def money_axis(most: float) -> alt.Axis:
+    """Dollars up to ``most`` on four ticks, with as many decimals as these need."""
     digits = 0 if most >= _WHOLE_DOLLARS else places(Decimal(str(most)) / _TICKS)
     return alt.Axis(format=f"$,.{digits}f", tickCount=_TICKS, title=None)
 
@@ -234,7 +235,7 @@ def _every_day(days: Sequence[date]) -> list[date]:
     return [first + timedelta(days=n) for n in range((days[-1] - first).days + 1)]
 
 
-def _plain(layers: list[alt.Chart], *, height: int, description: str) -> alt.LayerChart:
+def plain_chart(layers: list[alt.Chart], *, height: int, description: str) -> alt.LayerChart:
     """The layers as one chart without a frame."""
     chart = alt.LayerChart(layer=layers, height=height, description=description)
     configured: alt.LayerChart = chart.configure_view(strokeWidth=0).configure_axis(

@@ -40,8 +40,12 @@ class Filters:
 
     def scope(self) -> Scope:
         """The same for billing.reports: half-open instants, local midnights."""
-        start = None if self.first is None else _midnight(self.first, self.zone)
-        end = None if self.last is None else _midnight(self.last + timedelta(days=1), self.zone)
+        return self.between(self.first, self.last)
+
+    def between(self, first: date | None, last: date | None) -> Scope:
+        """The same team and model over other local days, both included; None is unbounded."""
+        start = None if first is None else _midnight(first, self.zone)
+        end = None if last is None else _midnight(last + timedelta(days=1), self.zone)
         also = () if self.model is None else (("model", self.model),)
         return Scope(start, end, self.team, also)
 

@@ -14,6 +14,7 @@ TOKENMAXXED = "#DE8F2B"
 BUDGET = "#7568D8"
 SAVES = "#7FB8B2"
 COSTS = "#C2504A"
+EARLIER = "#93A09D"
 
 _FONT = "'Inter', 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 _SHARED = {
@@ -58,6 +59,8 @@ CSS = f"""
 [class*="st-key-figure-"] {{ border-left: 4px solid transparent; padding-left: 1rem; }}
 [class*="st-key-figure-paid"] {{ border-left-color: {PAID}; }}
 [class*="st-key-figure-tokenmaxxed"] {{ border-left-color: {TOKENMAXXED}; }}
+[class*="st-key-figure-forecast"] {{ border-left-color: {SAVES}; }}
+[class*="st-key-figure-last"] {{ border-left-color: {EARLIER}; }}
 [class*="st-key-figure-budget"] {{ border-left-color: {BUDGET}; }}
 [data-testid="stMainBlockContainer"] {{ padding-top: 3.2rem; max-width: 86rem; }}
 @media (min-width: 60rem) {{
@@ -122,7 +125,13 @@ def lead(sentence: str) -> str:
 
 def legend(*names: str) -> str:
     """HTML that says which colour stands for what."""
-    colours = {"paid": PAID, "tokenmaxxed": TOKENMAXXED, "budget": BUDGET}
+    colours = {
+        "paid": PAID,
+        "tokenmaxxed": TOKENMAXXED,
+        "budget": BUDGET,
+        "forecast": SAVES,
+        "month before": EARLIER,
+    }
     parts = (
         f'<span><i class="weir-key" style="background:{colours[name]}"></i>{name}</span>'
         for name in names

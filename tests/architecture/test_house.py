@@ -32,6 +32,7 @@ PURE_BILLING = {
     "billing/price_match.py", "billing/budget.py", "billing/ladder.py", "billing/receipt.py",
     "billing/counterfactual.py", "billing/shadow_cache.py", "billing/accounts.py",
     "billing/policy_schema.py", "billing/counters.py", "billing/errors.py", "billing/plain.py",
+    "billing/forecast.py",
 }  # fmt: skip
 BANNED = {
     "fastapi", "starlette", "httpx", "aiohttp", "requests", "sqlmodel", "sqlalchemy", "sqlite3",
