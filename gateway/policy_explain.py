@@ -21,11 +21,11 @@ from billing.reader import epoch_ms
 from gateway.errors import InvalidRequest
 from gateway.prepare import check_model, route_policy
 from gateway.snapshot import Snapshot
-from router.candidates import RANK
 from router.catalog import effective
 from router.need import Need, NeedKind
 from router.plan import Tier
 from router.policy import RoutePolicy
+from router.quality import RANK
 
 _LIMITS = ("max_request", "max_output", "rpm", "tpm", "concurrency")
 

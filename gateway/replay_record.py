@@ -21,12 +21,13 @@ from router.need import Need, NeedKind
 from router.plan import Candidate, Plan, RequestFacts
 from router.policy import RoutePolicy
 from router.situation import ModelOption, Situation
+from router.thread import Thread
 
 VERSION = 1
 _LONGEST = 64  # of a word that a client chose (a reasoning effort, say)
 # Fields of a situation that the policy decides; the others are kept with the receipt.
 FROM_POLICY = frozenset({"options", "policy", "output_limit"})
-KEPT = frozenset({"facts", "measurement", "complexity", "need", "brake", "warm"})
+KEPT = frozenset({"facts", "measurement", "complexity", "need", "brake", "warm", "thread"})
 _BESIDE = frozenset({*KEPT, "v", "messages", "plan", "would", "ran", "asked"})
 _UNSAID: Mapping[Hashable, frozenset[str]] = {
     Measurement: frozenset({"question", "message_tokens"}),
@@ -106,6 +107,7 @@ def restored(decision: Mapping[str, Any], facts: RequestFacts, terms: Terms) -> 
         brake=brake_of(decision),
         warm=decision.get("warm", {}),
         output_limit=terms.output_limit,
+        thread=Thread(**decision.get("thread", {})),
         **more,
     )
 

@@ -7,17 +7,14 @@ floor. Every exclusion is one plain sentence.
 
 from __future__ import annotations
 
-from billing.errors import PriceMissing
-from compressor.recipe import Recipe, Way
-from router.complexity import WEAK
-from router.estimate import Expected, expected_cost, expected_ms
-from router.fitting import fits_window, needs_longer, reach, reading_tokens, recipes, tokens_for
+from compressor.recipe import Way
+from router.costing import priced
+from router.fitting import fits_window, needs_longer, reach, reading_tokens, recipes
+from router.gate import REWRITE, SWITCH
 from router.need import NeedKind
 from router.plan import Candidate, Tier
+from router.quality import RANK, below_floor
 from router.situation import Asked, ModelOption, Situation
-
-CHEAPER_FLOOR = 0.90  # the quality floor under the brake `route: cheaper`
-RANK = {Tier.SMALL: 0, Tier.MID: 1, Tier.LONG: 2}
 
 UNSAFE = {
     "tool_loop": "a switch inside a tool loop is not safe",
@@ -32,9 +29,8 @@ def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
     A candidate is ``ok`` when no hard rule speaks against it; cost is compared later.
     """
     found: list[Candidate] = []
-    output_tokens = situation.output_tokens()
     for option in situation.options:
-        whole = _priced(situation, option, None, output_tokens)
+        whole = priced(situation, asked, option, None)
         barred = _barred(situation, asked, option)
         if barred is not None:
             found.append(_refused(whole, barred))
@@ -44,7 +40,7 @@ def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
         if option.tier is Tier.LONG and option.name != asked.option.name:
             continue  # a long-context model is there to read the prompt whole
         for recipe in recipes(situation, option):
-            fitted = _priced(situation, option, recipe, output_tokens)
+            fitted = priced(situation, asked, option, recipe)
             why = _why_not(situation, asked, option, fitted)
             found.append(fitted if why is None else _refused(fitted, why))
     return found
@@ -52,37 +48,6 @@ def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
 
 def _refused(candidate: Candidate, why: str) -> Candidate:
     return candidate.said(why, ok=False)
-
-
-def _priced(
-    situation: Situation, option: ModelOption, recipe: Recipe | None, output_tokens: int
-) -> Candidate:
-    """The priced candidate, ok so far. A rewritten prompt finds no warm prefix."""
-    way = Way.WHOLE if recipe is None else recipe.way
-    warm = situation.warm.get(option.name, 0) if way is Way.WHOLE else 0
-    expected = Expected(
-        prompt_tokens=tokens_for(situation, option, recipe),
-        warm_tokens=warm,
-        output_tokens=output_tokens,
-        choices=situation.facts.choices,
-    )
-    nano: int | None = None
-    if option.price is not None:
-        try:
-            nano = expected_cost(option.price, expected)
-        except PriceMissing:
-            nano = None
-    original = expected.prompt_tokens if recipe is None else tokens_for(situation, option, None)
-    return Candidate(
-        model=option.name,
-        tier=option.tier,
-        way=way,
-        prompt_tokens=expected.prompt_tokens,
-        expected_nano=nano,
-        expected_ms=expected_ms(option.tier, way, original, expected),
-        ok=True,
-        recipe=recipe,
-    )
 
 
 def _barred(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
@@ -95,7 +60,7 @@ def _barred(situation: Situation, asked: Asked, option: ModelOption) -> str | No
         return "the client asked for the request to pass as it is"
     if asked.pinned is not None:
         return None if option.name == asked.stay.name else UNSAFE[asked.pinned]
-    return _above_ceiling(situation, asked, option)
+    return _above_ceiling(situation, asked, option) or _switched_off(situation, asked)
 
 
 def _above_ceiling(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
@@ -116,12 +81,41 @@ def _above_ceiling(situation: Situation, asked: Asked, option: ModelOption) -> s
     return None if wanted else "a long-context model is not needed for this prompt"
 
 
+LOST = "is switched off for this {scope}, since it has cost more than it saved here"
+
+
+def _switched_off(situation: Situation, asked: Asked) -> str | None:
+    """Whether another model has lost money here; a prompt that must leave may leave."""
+    scope = situation.thread.off.get(SWITCH)
+    if scope is None or situation.brake.route is not None:
+        return None
+    if not fits_window(situation, asked.option):
+        return None
+    return "switching models " + LOST.format(scope=scope)
+
+
+def _no_rewrite(situation: Situation, asked: Asked, candidate: Candidate) -> str | None:
+    """Why this prompt may not be rewritten now; one that fits no other way may be."""
+    if candidate.way is Way.WHOLE or not fits_window(situation, asked.stay):
+        return None
+    scope = situation.thread.off.get(REWRITE)
+    if scope is not None and situation.brake.compress is None:
+        return "rewriting the prompt " + LOST.format(scope=scope)
+    begun = situation.thread.way_before == candidate.way.value
+    if asked.pinned == "tool_loop" and candidate.way is not Way.LOSSLESS and not begun:
+        return "a rewrite is not begun inside a tool loop"
+    return None
+
+
 def _why_not(
     situation: Situation, asked: Asked, option: ModelOption, candidate: Candidate
 ) -> str | None:
     """Why this candidate cannot serve, or None; the request as asked is judged mildly."""
     if candidate.expected_nano is None:
         return "no price is known for it, and an unknown price is never taken as zero"
+    rewrite = _no_rewrite(situation, asked, candidate)
+    if rewrite is not None:
+        return rewrite
     if option.name == asked.option.name:
         beyond = option.card.window_known and candidate.prompt_tokens > option.card.window
         return _beyond_window(option, candidate) if beyond else None
@@ -197,28 +191,4 @@ def _beyond(situation: Situation, option: ModelOption, candidate: Candidate) -> 
     return (
         f"a prompt of {tokens:,} tokens is beyond its effective context of "
         f"{reach(situation, option):,} {kind}"
-    )
-
-
-def below_floor(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
-    """Why a smaller model's quality is not proven enough, or None."""
-    if option.tier is not Tier.SMALL or asked.option.tier is Tier.SMALL:
-        return None
-    if asked.pinned is not None:
-        return None
-    brake = situation.brake.route
-    if brake == Tier.SMALL.value:
-        return None
-    score = situation.complexity
-    if score.weak is not None and situation.policy.unproven == "keep":
-        return f"no evidence that a small model is enough ({WEAK.get(score.weak, score.weak)})"
-    floor = situation.policy.floor
-    if brake == "cheaper":
-        floor = min(floor, CHEAPER_FLOOR)
-    limit = score.gain_limit(floor)
-    if score.gain <= limit:
-        return None
-    return (
-        f"a large model is expected to be right {score.gain * 100:.1f} points more often; "
-        f"{limit * 100:.1f} would keep {floor * 100:g}% of its quality"
     )

@@ -2,8 +2,10 @@
 
 Candidates are models times ways of fitting. Hard rules strike out, prices compare, and the
 request as asked stands unless another candidate earns more than the margin. A milder way
-yields to a stronger one only for a further margin. Nothing chosen is dearer than the
-request as asked, as long as that can be served at all.
+yields to a stronger one only for a further margin. Compared is what the rest of the
+conversation is expected to cost, since a change of model or prompt loses a warm cache now and
+may win it back later. Nothing chosen is dearer than the request as asked, unless its
+conversation is expected to earn that back twice over, and as long as that can be served at all.
 
 Pure: the same situation gives the same plan, today and in a replay.
 """
@@ -21,6 +23,8 @@ from router.fitting import fits_window, needs_longer
 from router.plan import Candidate, Plan, Tier
 from router.situation import Asked, ModelOption, Situation, asked_for
 
+FEWEST_TURNS = 2.0  # expected requests, below which nothing is paid in advance
+
 __all__ = ["ModelOption", "Situation", "decide"]
 
 
@@ -36,7 +40,7 @@ def decide(situation: Situation) -> Plan:
     whole = next(c for c in candidates if c.model == asked.option.name and c.way is Way.WHOLE)
     limit = whole.expected_nano if whole.ok else None
     if whole.ok and limit is not None:
-        candidates = [_not_dearer(c, whole, limit) for c in candidates]
+        candidates = [_not_dearer(situation, c, whole, limit) for c in candidates]
     good = [c for c in candidates if c.ok]
     if not good or (not whole.ok and whole.expected_nano is None and not asked.auto):
         raise _nothing(candidates, whole)
@@ -47,13 +51,38 @@ def decide(situation: Situation) -> Plan:
     return _plan(situation, asked, candidates, choice, best)
 
 
-def _not_dearer(candidate: Candidate, whole: Candidate, limit: int) -> Candidate:
+def _not_dearer(
+    situation: Situation, candidate: Candidate, whole: Candidate, limit: int
+) -> Candidate:
     """``candidate``, struck out if it is expected to cost more than the request as asked."""
     cost = candidate.expected_nano
-    if not candidate.ok or candidate is whole or cost is None or cost <= limit:
+    if not candidate.ok or candidate is whole or cost is None:
         return candidate
-    why = f"dearer than the request as asked by ${usd(cost - limit)}"
-    return candidate.said(why, ok=False)
+    if cost > limit and not _earns_back(situation, candidate, whole, cost - limit):
+        why = f"dearer than the request as asked by ${usd(cost - limit)}"
+        return candidate.said(why + _lost_cache(situation, candidate, whole), ok=False)
+    if _cost(candidate) > _cost(whole):
+        why = (
+            f"cheaper now, but over the {situation.thread.turns_left:.1f} requests expected of "
+            f"this conversation ${usd(_cost(candidate) - _cost(whole))} dearer"
+        )
+        return candidate.said(why, ok=False)
+    return candidate
+
+
+def _earns_back(situation: Situation, candidate: Candidate, whole: Candidate, more: int) -> bool:
+    """Whether later requests are expected to save twice what this one costs more."""
+    if situation.thread.turns_left < FEWEST_TURNS:
+        return False
+    return _cost(whole) - _cost(candidate) >= more
+
+
+def _lost_cache(situation: Situation, candidate: Candidate, whole: Candidate) -> str:
+    """What of the difference is due to a warm prefix that would be thrown away."""
+    warm = situation.warm.get(whole.model, 0)
+    if not warm:
+        return ""
+    return f", since about {warm:,} tokens are warm at {whole.model} and would be read anew"
 
 
 def _nothing(candidates: Sequence[Candidate], whole: Candidate) -> NoCandidate:
@@ -110,10 +139,11 @@ def _rescues(situation: Situation, asked: Asked, candidate: Candidate) -> bool:
 
 
 def _cost(candidate: Candidate) -> int:
-    """Expected nano-USD of a candidate that is ok, so that its price is known."""
-    if candidate.expected_nano is None:
+    """Nano-USD that the conversation is expected to cost from here on this way; priced only."""
+    cost = candidate.expected_nano if candidate.total_nano is None else candidate.total_nano
+    if cost is None:
         raise ValueError(f"candidate {candidate.model} has no price")
-    return candidate.expected_nano
+    return cost
 
 
 def _plan(

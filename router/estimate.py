@@ -23,6 +23,7 @@ OUTPUT_BY_NEED = {
     NeedKind.UNKNOWN: 400,
 }
 REASONING_TOKENS = {"none": 0, "minimal": 100, "low": 300, "medium": 1_000, "high": 3_000}
+CACHED_FROM = 1_024  # no provider charges for writing less
 PROMPT_MS_PER_1K = 10  # 8-12 ms a 1K prompt tokens (docs/concepts/routing.md)
 FIRST_TOKEN_MS = 300
 OUTPUT_MS = {Tier.SMALL: 6.0, Tier.MID: 12.0, Tier.LONG: 14.0}  # a completion token
@@ -32,26 +33,45 @@ COMPRESS_MS_PER_1K = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected use of one attempt, in tokens of the candidate's own tokenizer."""
+    """The expected use of one attempt, in tokens of the candidate's own tokenizer.
+
+    ``write`` is the component that new tokens are billed as where a provider charges for
+    writing its cache, None where they are plain input.
+    """
 
     prompt_tokens: int
     warm_tokens: int
     output_tokens: int
     choices: int = 1
+    write: str | None = None
 
 
 def expected_cost(price: Price, expected: Expected) -> int:
-    """Nano-USD of an attempt: warm tokens at the cache-read rate, the rest as fresh input.
+    """Nano-USD of an attempt: warm tokens at the cache-read rate, the rest as fresh input,
+    or as written to the cache.
 
     Raises:
         PriceMissing: the price has no input or no output rate.
     """
     warm = max(0, min(expected.warm_tokens, expected.prompt_tokens))
     output = expected.output_tokens * max(1, expected.choices)
+    if expected.write is not None and expected.prompt_tokens >= CACHED_FROM:
+        quantities = [
+            (expected.write, expected.prompt_tokens - warm),
+            ("cache_read", warm),
+            ("output", output),
+            ("request", int("request" in price.rates)),
+        ]
+        return price.cost_of(quantities, expected.prompt_tokens)
     whole = price.estimate(expected.prompt_tokens, 0, output)
     if warm == 0:
         return whole
     return min(price.estimate(expected.prompt_tokens, warm, output), whole)
+
+
+def over_conversation(now_nano: int, later_nano: int, turns_left: float) -> int:
+    """Nano-USD of this request and of the later ones that are expected, alike but warm."""
+    return now_nano + round(max(0.0, turns_left - 1.0) * later_nano)
 
 
 def expected_output(facts: RequestFacts, need: Need, document_tokens: int) -> int:

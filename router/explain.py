@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from billing.money import usd
 from compressor.recipe import Way
-from router.candidates import RANK, below_floor
 from router.fitting import fits_window, needs_longer, reach, reading_tokens
 from router.need import NeedKind
 from router.plan import Candidate, Reason, Tier
+from router.quality import RANK, below_floor, easy
 from router.situation import Asked, Situation
 
 
@@ -15,11 +15,15 @@ def why_not_taken(candidate: Candidate, choice: Candidate, *, observed: bool) ->
     """One sentence on a candidate that would have done but was not chosen."""
     if observed:
         return "observe mode: it would have been taken"
-    theirs, ours = candidate.expected_nano, choice.expected_nano
+    theirs, ours = candidate.total_nano, choice.total_nano
     if theirs is None or ours is None:
         return "no price is known for it, and an unknown price is never taken as zero"
     if theirs > ours:
-        return f"the choice is expected to cost ${usd(theirs - ours)} less"
+        said = f"the choice is expected to cost ${usd(theirs - ours)} less"
+        now, chosen = candidate.expected_nano, choice.expected_nano
+        if now is not None and chosen is not None and now <= chosen:
+            return said + " over this conversation, what is asked again included"
+        return said
     if theirs == ours:
         return "it costs the same as the choice and changes more"
     return f"the ${usd(ours - theirs)} that it would save are below the margin for changing more"
@@ -41,10 +45,20 @@ def reasons_for(
         reasons.append(_fit(situation, best))
     if whole.ok and whole.expected_nano is not None and best.expected_nano is not None:
         saved = whole.expected_nano - best.expected_nano
-        reasons.append(
-            Reason("costs_less", {"saves_usd": usd(saved), "asked_usd": usd(whole.expected_nano)})
-        )
+        facts = {"saves_usd": usd(saved), "asked_usd": usd(whole.expected_nano)}
+        if saved >= 0:
+            reasons.append(Reason("costs_less", facts))
+        else:
+            reasons.append(_pays_back(situation, whole, best, -saved))
     return tuple(reasons)
+
+
+def _pays_back(situation: Situation, whole: Candidate, best: Candidate, more: int) -> Reason:
+    """Why a request costs more than as asked: its conversation is expected to cost less."""
+    saved = (whole.total_nano or 0) - (best.total_nano or 0)
+    turns = round(situation.thread.turns_left, 1)
+    facts = {"more_now_usd": usd(more), "saves_usd": usd(saved), "over_requests": turns}
+    return Reason("pays_back", facts)
 
 
 def _circumstances(situation: Situation, asked: Asked) -> list[Reason]:
@@ -55,6 +69,8 @@ def _circumstances(situation: Situation, asked: Asked) -> list[Reason]:
         found.append(Reason("observe"))
     if asked.pinned is not None:
         found.append(Reason(asked.pinned, {"stays_with": asked.stay.name}))
+    for lever, scope in sorted(situation.thread.off.items()):
+        found.append(Reason("savings_negative", {"lever": lever, "scope": scope}))
     brake = situation.brake
     if brake.route is not None or brake.compress is not None:
         found.append(Reason("budget", {"route": brake.route, "compress": brake.compress}))
@@ -83,19 +99,27 @@ def _sizes(situation: Situation, asked: Asked, whole: Candidate) -> list[Reason]
 
 def _stays(situation: Situation, asked: Asked, whole: Candidate) -> Reason:
     """Why the request goes as it was asked."""
-    score, need = situation.complexity, situation.need
+    need = situation.need
     if situation.facts.mode == "pass":
         return Reason("as_asked")
     if need.kind is NeedKind.UNKNOWN and needs_longer(situation, asked.option):
         return Reason("need_unknown", {"confidence": round(need.confidence, 3)})
     smaller = [o for o in situation.options if RANK[o.tier] < RANK[asked.option.tier]]
     held = any(below_floor(situation, asked, option) is not None for option in smaller)
-    if held and score.weak is not None and situation.policy.unproven == "keep":
+    return _held(situation, asked) if held else Reason("nothing_to_gain")
+
+
+def _held(situation: Situation, asked: Asked) -> Reason:
+    """Why a smaller model does not keep the quality."""
+    score = situation.complexity
+    if asked.pinned is None and easy(situation):
+        if situation.thread.floor not in (None, Tier.SMALL.value):
+            return Reason("work_of_larger_model", {"tier": situation.thread.floor})
+        return Reason("comes_down_slowly", {"easy_turns": situation.thread.easy})
+    if score.weak is not None and situation.policy.unproven == "keep":
         return Reason("weak_evidence", {"why": score.weak})
-    if held:
-        facts = {"gain": round(score.gain, 4), "p": round(score.small_is_enough, 4)}
-        return Reason("large_is_needed", facts)
-    return Reason("nothing_to_gain")
+    facts = {"gain": round(score.gain, 4), "p": round(score.small_is_enough, 4)}
+    return Reason("large_is_needed", facts)
 
 
 def _smaller(situation: Situation, best: Candidate) -> Reason:

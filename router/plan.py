@@ -56,6 +56,8 @@ class Candidate:
 
     ``prompt_tokens`` is the expected prompt after the fit; ``expected_nano`` None when
     the price is missing; ``why_not`` None on the chosen one, else one plain sentence.
+    ``total_nano`` is what the rest of the conversation is expected to cost on this way,
+    this request and what may be asked again included; candidates compare by it.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Candidate:
     ok: bool
     why_not: str | None = None
     recipe: Recipe | None = None
+    total_nano: int | None = None
 
     def said(self, why_not: str | None, *, ok: bool) -> Candidate:
         """The same candidate with another verdict."""
@@ -80,6 +83,7 @@ class Candidate:
             ok,
             why_not,
             self.recipe,
+            self.total_nano,
         )
 
 

@@ -20,6 +20,7 @@ from router.estimate import expected_output
 from router.need import Need
 from router.plan import RequestFacts, Tier
 from router.policy import RoutePolicy
+from router.thread import Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Situation:
     its cache. ``output_tokens_expected`` is the caller's own mean, where known;
     ``output_limit`` the policy's ``limits.max_output``. ``served_before`` is the model
     that answered this conversation's last turn. ``lossless_tokens`` is the size after a
-    lossless fit, where it was measured.
+    lossless fit, where it was measured. ``thread`` is what the conversation so far means.
     """
 
     facts: RequestFacts
@@ -61,6 +62,7 @@ class Situation:
     output_limit: int | None = None
     served_before: str | None = None
     lossless_tokens: int | None = None
+    thread: Thread = field(default_factory=Thread)
 
     def output_tokens(self) -> int:
         """Completion tokens to expect of one choice, within all limits."""
@@ -125,6 +127,13 @@ def _unsafe_to_switch(situation: Situation) -> str | None:
         return "tool_loop"
     if situation.facts.signed_thinking:
         return "signed_thinking"
-    if situation.complexity.weak == "follow_up":
+    if situation.complexity.weak == "follow_up" and not _asks_more(situation):
         return "follow_up"
     return None
+
+
+def _asks_more(situation: Situation) -> bool:
+    """A short turn that asks a small model for a proof, a design or code: fast up."""
+    before = next((o for o in situation.options if o.name == situation.served_before), None)
+    small = before is not None and before.tier is Tier.SMALL
+    return small and situation.thread.asks_work
