@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -16,30 +17,35 @@ _SIDEBAR_PX = 240
 _VIEWS = Path(__file__).with_name("views")
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One page: its file in views/, its title, icon and address; ``filtered`` by the bar."""
+
+    file: str
+    title: str
+    icon: str
+    path: str
+    filtered: bool = True
+
+
+_PAGES = (
+    _View("compare", "Compare", "balance", "compare"),
+    _View("overview", "Overview", "calendar_month", "overview"),
+    _View("request_list", "Requests", "receipt_long", "requests"),
+    _View("spenders", "Teams", "group", "teams"),
+    _View("chargeback", "Chargeback & close", "event_available", "chargeback", filtered=False),
+    _View("provider_check", "Reconcile", "rule", "reconcile", filtered=False),
+)
+_UNFILTERED = frozenset(one.path for one in _PAGES if not one.filtered)
+
+
 def main() -> None:
     """Draw the chosen view, or why there is none."""
     st.set_page_config(
         "Tokenweir", page_icon=":material/water:", layout="wide", initial_sidebar_state=_SIDEBAR_PX
     )
     st.html(CSS)
-    pages = [
-        st.Page(
-            _VIEWS / "compare.py", title="Compare", icon=":material/balance:",
-            url_path="compare", default=True,
-        ),
-        st.Page(
-            _VIEWS / "overview.py", title="Overview", icon=":material/calendar_month:",
-            url_path="overview",
-        ),
-        st.Page(
-            _VIEWS / "request_list.py", title="Requests", icon=":material/receipt_long:",
-            url_path="requests",
-        ),
-        st.Page(
-            _VIEWS / "spenders.py", title="Teams", icon=":material/group:", url_path="teams"
-        ),
-    ]  # fmt: skip
-    page = st.navigation(pages)
+    page = st.navigation([_page(one) for one in _PAGES])
     st.logo(logo(), size="large", icon_image=mark())
     st.title(page.title)
     try:
@@ -64,9 +70,23 @@ def _body(source: data.Source, page: st.Page) -> None:
     if source.empty:
         states.no_requests()
         return
-    chosen = filters.show(source.labels, now.astimezone(source.zone).date(), source.zone)
+    today = now.astimezone(source.zone).date()
+    if page.url_path in _UNFILTERED:
+        chosen = filters.everything(source.zone)
+    else:
+        chosen = filters.show(source.labels, today, source.zone)
     hand_over(source, chosen)
     page.run()
+
+
+def _page(one: _View) -> st.Page:
+    return st.Page(
+        _VIEWS / f"{one.file}.py",
+        title=one.title,
+        icon=f":material/{one.icon}:",
+        url_path=one.path,
+        default=one is _PAGES[0],
+    )
 
 
 if __name__ == "__main__":

@@ -14,12 +14,16 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from billing import browse, reports, savings_report
+from billing import browse, chargeback, reports, savings_report
 from billing.accounts import Accounts, BillingSection, build_accounts
+from billing.booking import Question, reconcile
 from billing.browse import Entry
 from billing.budget import WindowFigures
+from billing.chargeback import Charged, Reconciled
+from billing.closing import Closing
 from billing.errors import LedgerUnavailable
 from billing.receipt import Receipt
+from billing.reconcile import Delta
 from billing.reports import Row, Scope
 from billing.savings_report import Report
 
@@ -73,6 +77,27 @@ class Source:
     def receipt(self, request_id: str) -> Receipt | None:
         """One receipt, or None. Receipts never change, but one may still come."""
         return browse.receipt(self.url, request_id)
+
+    def months(self) -> list[str]:
+        """Every month with receipts, the newest first."""
+        return _months(self.url, self.mark)
+
+    def charged(self, month: str, by: str) -> list[Charged]:
+        """A month by cost centre, corrections included."""
+        return chargeback.charged(self.url, month, by)
+
+    def closing_of(self, month: str) -> Closing | None:
+        """What froze a month, or None. Closings and corrections come without a receipt, so
+        they are asked for each time."""
+        return chargeback.closing_of(self.url, month)
+
+    def reconciliations(self) -> list[Reconciled]:
+        """What was booked against the providers' word, the newest first."""
+        return chargeback.reconciliations(self.url)
+
+    def compare(self, question: Question) -> list[Delta]:
+        """A provider's export against the ledger; nothing is written."""
+        return reconcile(self.url, question)
 
     def latest(self) -> datetime | None:
         """When the newest receipt was posted."""
@@ -159,3 +184,8 @@ def _listing(url: str, mark: int, scope: Scope, text: str) -> list[Entry]:
 @st.cache_data(show_spinner=False, max_entries=_MANY)
 def _latest(url: str, mark: int) -> datetime | None:
     return reports.latest(url)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _months(url: str, mark: int) -> list[str]:
+    return chargeback.months(url)

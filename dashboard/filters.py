@@ -107,6 +107,11 @@ def show(labels: Callable[[str], Sequence[str]], today: date, zone: ZoneInfo) ->
     return Filters(period or DEFAULT_PERIOD, first, last, team, model, zone)
 
 
+def everything(zone: ZoneInfo) -> Filters:
+    """No filter at all, for views that have their own."""
+    return Filters(ALL_TIME, None, None, None, None, zone)
+
+
 def choice(group: str, title: str, names: Sequence[str]) -> str | None:
     """Draw one filter; None where nothing in particular is chosen."""
     every = EVERY[group]

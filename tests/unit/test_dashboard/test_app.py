@@ -204,3 +204,31 @@ def test_a_file_that_is_no_ledger_is_an_explained_state(
         app = open_app(type(house)(url, house.policy, house.accounts))
         assert figures(app) == {}
         assert "No ledger to read" in said(app)
+
+
+def test_chargeback_adds_up_and_offers_the_close(house: Any, open_app: Any) -> None:
+    """The month by team, its state in words, and the command that freezes it."""
+    app = open_app(house, "chargeback")
+    assert [error.value for error in app.exception] == []
+    table = app.dataframe[0].value.set_index("name")
+    assert table["total"].to_dict() == {
+        "search": pytest.approx(0.51), "support": pytest.approx(0.018002),
+    }  # fmt: skip
+    assert "2025-03 comes to $0.53 for 8 requests. It is open" in said(app)
+    assert app.code[0].value == "weir close 2025-03"
+    by_project = open_app(house, "chargeback", centre="project").dataframe[0].value
+    assert set(by_project["name"]) == {"chat", "(none)"}
+
+
+def test_reconcile_compares_a_file_and_writes_nothing(house: Any, open_app: Any) -> None:
+    """An export is held against the ledger; a file that is none is refused in words."""
+    app = open_app(house, "provider_check")
+    assert "No day has been booked" in said(app)
+    good = b"day,account,cost_usd\n2025-03-03,openai,0.053\n2025-03-04,openai,0.083\n"
+    app.file_uploader[0].upload("export.csv", good, "text/csv").run()
+    assert [error.value for error in app.exception] == []
+    assert "1 of 2 account days agree" in said(app)
+    assert "the provider bills $0.020 more" in said(app)
+    app.file_uploader[0].upload("export.csv", b"a,b\n1,2\n", "text/csv").run()
+    assert [error.value for error in app.exception] == []
+    assert len(app.error) == 1
