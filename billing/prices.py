@@ -30,11 +30,21 @@ from billing.price_layers import (
 )
 from billing.price_match import provider_id
 
-__all__ = ["ACCOUNT", "REGION", "STANDARD_TIERS", "UNPRICED", "Price", "PriceBook"]
+__all__ = [
+    "ACCOUNT",
+    "REGION",
+    "REGION_FIELD",
+    "STANDARD_TIERS",
+    "UNPRICED",
+    "Price",
+    "PriceBook",
+]
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", ""})
 ACCOUNT, REGION = "account", "region"
 """Keys of a price's context: the upstream that serves, and the region it served in."""
+REGION_FIELD = "inference_geo"
+"""What Anthropic calls a region, in a request and in its usage."""
 UNPRICED = "unpriced:"
 """How the rule of a line begins that a declared ceiling priced."""
 _CACHED_PRICES = 4096

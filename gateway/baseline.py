@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
 from billing.errors import PriceMissing
-from billing.prices import STANDARD_TIERS, Price
+from billing.prices import REGION_FIELD, STANDARD_TIERS, Price
 from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
 from billing.usage import Usage
 from compressor.conversation import Conversation
@@ -79,13 +79,15 @@ def cache_rule(card: ModelCard, provider: str, conversation: Conversation) -> Ca
 
 
 def special_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price | None:
-    """The price of the service tier or region that the body asks for; None: the standard one.
+    """The price of the service tier or region that goes upstream; None: the standard one.
 
     Raises:
         PriceMissing: a tier that nobody knows the price of.
     """
     body = ex.request.body if ex.request is not None else {}
-    tier, region = body.get("service_tier"), body.get("inference_geo")
+    tier, region = body.get("service_tier"), body.get(REGION_FIELD)
+    if ex.caller is not None and ex.caller.key.region is not None:
+        region = ex.caller.key.region.lower()
     if (not tier or tier in STANDARD_TIERS) and not region:
         return None
     return snapshot.price(model, ex.at_ms, str(tier or "default"), str(region) if region else None)

@@ -31,9 +31,10 @@ def policy_lint(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> Non
     Exits 1 where something will not do what was meant; warnings alone exit 0.
     """
     from billing.policy_lint import lint
+    from gateway.lint_models import lint_models
 
     settings = load(config)
-    found = lint(settings.accounts, _now())
+    found = [*lint_models(settings), *lint(settings.accounts, _now())]
     if as_json:
         rows = [{"where": f.where, "text": f.text, "error": f.error} for f in found]
         typer.echo(json.dumps(rows))

@@ -24,7 +24,7 @@ from gateway.brakes import as_rate, obeyed
 from gateway.errors import GatewayError, Overloaded, StreamBroken
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared
 from gateway.headers import passed_back
-from gateway.prepare import INLINE_BYTES, Question, output_limit, prepare, write_outbound
+from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
 from gateway.relay import Send
 from gateway.sessions import in_holdout, session_key, warm_tokens
@@ -217,9 +217,7 @@ def _ready(
         parties.prepared,
         candidate=candidate,
         fitted=fitted,
-        outbound=write_outbound(
-            snapshot, parties.request, candidate, fitted, output_limit(question)
-        ),
+        outbound=write_outbound(snapshot, parties.request, candidate, fitted, question),
         reasons=(*parties.prepared.reasons, {"code": "fallback", "model": candidate.model}),
     )
     try:

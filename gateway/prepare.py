@@ -11,11 +11,13 @@ from typing import Any
 
 from billing.accounts import VirtualKey
 from billing.ladder import Brake
+from billing.prices import REGION_FIELD
 from compressor.fit import fit
 from compressor.kit import Kit
 from compressor.measure import Measurement, measure
 from compressor.recipe import Fitted, Recipe, Way
 from gateway.baseline import prefixes
+from gateway.errors import ModelNotAllowed
 from gateway.exchange import Caller, ChatRequest, Prepared
 from gateway.replay_record import recorded
 from gateway.snapshot import Snapshot
@@ -86,7 +88,31 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     lossless = _lossless(situation, request, kit) if kit is not None else None
     if lossless is not None:
         situation = replace(situation, lossless_tokens=lossless.prompt_tokens)
-    return Thought(situation, decide(situation), lossless)
+    return Thought(situation, _decided(snapshot, question.caller.key, situation), lossless)
+
+
+def _decided(snapshot: Snapshot, key: VirtualKey, situation: Situation) -> Plan:
+    """The plan. Raises NoCandidate; ModelNotAllowed where that is why there is none."""
+    try:
+        return decide(situation)
+    except NoCandidate:
+        asked = situation.facts.requested_model
+        if asked != "auto" and not permitted(snapshot, key, asked):
+            raise ModelNotAllowed(_not_allowed(snapshot, key, asked)) from None
+        raise
+
+
+def permitted(snapshot: Snapshot, key: VirtualKey, model: str) -> bool:
+    """Whether a key may use a declared model: every `allow` on its path, and its region."""
+    return snapshot.policy(key).permits(model, snapshot.settings.models[model].tier)
+
+
+def _not_allowed(snapshot: Snapshot, key: VirtualKey, model: str) -> str:
+    may = [name for name in snapshot.settings.models if permitted(snapshot, key, name)]
+    region = f" in region {key.region!r}" if key.region is not None else ""
+    return f"key {key.name!r} may not use model {model!r}; it may use{region}: " + (
+        ", ".join(may) or "none, see `weir policy lint`"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +161,7 @@ def carry_out(
         # Only fits were possible (the prompt is beyond every window), and none could be made.
         why = ", ".join(sorted(f"{way.value} was refused" for way in refused))
         raise NoCandidate({c.model: c.why_not or why for c in plan.candidates})
-    limit = output_limit(question)
-    outbound = write_outbound(snapshot, request, candidate, fitted, limit)
+    outbound = write_outbound(snapshot, request, candidate, fitted, question)
     return Prepared(
         measurement=thought.measurement,
         complexity=thought.situation.complexity,
@@ -230,9 +255,10 @@ def write_outbound(
     request: ChatRequest,
     candidate: Candidate,
     fitted: Fitted | None,
-    max_output: int | None,
+    question: Question,
 ) -> bytes:
     """The body as it goes to ``candidate``: the client's own bytes where nothing changed."""
+    max_output, region = output_limit(question), question.caller.key.region
     entry = snapshot.settings.models[candidate.model]
     upstream = snapshot.settings.upstreams[entry.upstream]
     values: dict[str, Any] = {}
@@ -249,11 +275,13 @@ def write_outbound(
             names = [upstream.output_limit_field if wire.name == "chat" else wire.limits[0]]
         for name in names:
             values[name] = max_output
+    if region is not None and upstream.told_region:
+        values[REGION_FIELD] = region.lower()
     if fitted is not None and fitted.edits:
         return bodies.with_edits(request.raw, fitted.edits, values)
     if not values:
         return request.raw
-    if request.spliceable:
+    if request.spliceable and (region is None or REGION_FIELD not in request.body):
         return bodies.with_scalars(request.raw, request.body, values)
     return bodies.with_edits(request.raw, (), values)
 

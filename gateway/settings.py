@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from billing.accounts import Accounts, BillingSection, VirtualKey, build_accounts
+from billing.policy_schema import NodeConfig
 from billing.price_layers import PriceTerms
 from billing.schema import check_url, url_beside
 from gateway.contract_files import Contracts, read_contracts
@@ -24,6 +25,7 @@ from gateway.notify import NotifySection
 from gateway.upstream.protocol import Timeouts
 from gateway.yaml_text import Document, Location
 from router.errors import PolicyInvalid
+from router.plan import Tier
 from router.policy import (
     FitSection,
     ModelEntry,
@@ -32,6 +34,8 @@ from router.policy import (
     narrow,
     route_policy,
 )
+
+TIERS = tuple(tier.value for tier in Tier)
 
 
 class _Strict(BaseModel):
@@ -55,6 +59,7 @@ class UpstreamSection(_Strict):
     api_key: str | None = None
     provider: str | None = None
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] | None = None
+    region: str | None = None
     timeouts: TimeoutsSection = TimeoutsSection()
 
 
@@ -100,6 +105,12 @@ class UpstreamSpec:
     provider: str
     output_limit_field: str
     timeouts: Timeouts
+    region: str | None = None
+
+    @property
+    def told_region(self) -> bool:
+        """Whether each request itself says in which region it must be served."""
+        return self.provider == "anthropic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +159,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         accounts = build_accounts(root)
         policy = route_policy(root.routing, root.fit)
         for key in accounts.keys.values():
-            policy_of(policy, key)
+            policy_of(policy, key, root.models, upstreams)
     except (ValueError, PolicyInvalid) as error:
         raise document.named(str(error)) from None
     return Settings(
@@ -184,16 +195,39 @@ _PROVIDER_HOSTS = {
 }
 
 
-def policy_of(policy: RoutePolicy, key: VirtualKey) -> RoutePolicy:
-    """The routing policy as it holds for one key.
+def policy_of(
+    policy: RoutePolicy,
+    key: VirtualKey,
+    models: Mapping[str, ModelEntry],
+    upstreams: Mapping[str, UpstreamSpec],
+) -> RoutePolicy:
+    """The routing policy as it holds for one key; a region is one more `allow`.
 
     Raises:
         PolicyInvalid: the key's team or project forbids or prefers what nothing knows.
     """
     for level in key.allow:
         policy = narrow(policy, allow=level)
+    if key.region is not None:
+        policy = narrow(policy, allow=served_in(key.region, models, upstreams))
     word = key.prefer.get("fit")
     return narrow(policy, forbid=key.forbid, prefer_fit=None if word is None else str(word))
+
+
+def served_in(
+    region: str, models: Mapping[str, ModelEntry], upstreams: Mapping[str, UpstreamSpec]
+) -> frozenset[str]:
+    """The models that stay in a region: declared to be there, or told so in each request.
+
+    What nobody said the region of is in none.
+    """
+    found = set()
+    for name, entry in models.items():
+        upstream = upstreams[entry.upstream]
+        declared = entry.region or upstream.region
+        if upstream.told_region if declared is None else declared.lower() == region.lower():
+            found.add(name)
+    return frozenset(found)
 
 
 def _upstream(name: str, spec: UpstreamSection, document: Document) -> UpstreamSpec:
@@ -219,6 +253,7 @@ def _upstream(name: str, spec: UpstreamSection, document: Document) -> UpstreamS
         provider=provider,
         output_limit_field=spec.output_limit_field or limit_field,
         timeouts=Timeouts(**spec.timeouts.model_dump()),
+        region=spec.region,
     )
 
 
@@ -239,6 +274,29 @@ def _check_references(root: RootSection, document: Document) -> None:
             raise document.error(
                 ("models", name), "`auto` means that the gateway chooses", "use another name"
             )
-    baseline = root.routing.baseline
-    if baseline is not None and baseline not in root.models:
-        raise document.missing(("routing", "baseline"), baseline, "model", root.models)
+    for where, baseline in _baselines(root):
+        if baseline is not None and baseline not in root.models:
+            raise document.missing(where, baseline, "model", root.models)
+    for where, word in _allowed(root):
+        if word not in root.models and word not in TIERS:
+            raise document.missing(where, word, "model or tier", [*root.models, *TIERS])
+
+
+def _baselines(root: RootSection) -> Iterator[tuple[Location, str | None]]:
+    """Every place that names a baseline."""
+    yield ("routing", "baseline"), root.routing.baseline
+    for name, team in root.teams.items():
+        yield ("teams", name, "baseline"), team.baseline
+
+
+def _allowed(root: RootSection) -> Iterator[tuple[Location, str]]:
+    """Every word of every `allow`."""
+    for name, team in root.teams.items():
+        nodes: list[tuple[Location, NodeConfig]] = [(("teams", name), team)]
+        nodes += [
+            (("teams", name, "projects", child), project)
+            for child, project in team.projects.items()
+        ]
+        for where, node in nodes:
+            for number, word in enumerate(node.allow or ()):
+                yield (*where, "allow", number), word

@@ -14,7 +14,7 @@ from typing import Any
 
 from billing.errors import PriceMissing
 from billing.ledger import Hold
-from billing.prices import UNPRICED, Price
+from billing.prices import REGION_FIELD, UNPRICED, Price
 from billing.receipt import HELD, Attempt, Line, Receipt, held_line
 from billing.split import Split
 from billing.usage import Usage, estimated
@@ -115,7 +115,7 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Rece
         upstream=snapshot.settings.models[model].upstream,
         action=action_of(prepared),
         arm=ex.arm,
-        reasons=(*prepared.reasons, *_remarks(lines)),
+        reasons=(*prepared.reasons, *_remarks(ex, lines)),
         candidates=candidates_json(prepared.plan),
         original_prompt_tokens=prepared.measurement.prompt_tokens,
         sent_prompt_tokens=prompt,
@@ -174,11 +174,16 @@ def _asked(ex: Exchange, parties: Parties) -> dict[str, Any]:
     }
 
 
-def _remarks(lines: tuple[Line, ...]) -> tuple[Mapping[str, object], ...]:
-    """What the price of a request gives to say."""
+def _remarks(ex: Exchange, lines: tuple[Line, ...]) -> tuple[Mapping[str, object], ...]:
+    """What is to be said of how a request was priced, and where it was served."""
+    found: list[Mapping[str, object]] = []
     if lines and _unpriced(lines[0]):
-        return ({"code": "unpriced", "rule": lines[0].rule},)
-    return ()
+        found.append({"code": "unpriced", "rule": lines[0].rule})
+    wanted = Parties.of(ex).caller.key.region
+    served = (ex.reply.raw_usage or {}).get(REGION_FIELD)
+    if wanted is not None and served and str(served).lower() != wanted.lower():
+        found.append({"code": "region_differs", "wanted": wanted, "served": str(served)})
+    return tuple(found)
 
 
 def _decision(ex: Exchange, prepared: Prepared) -> Mapping[str, object]:
@@ -214,7 +219,7 @@ def served_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price:
         PriceMissing: a service tier that the book does not know for this model.
     """
     tier, served = ex.reply.service_tier, ex.reply.response_model
-    region = str(geo) if (geo := (ex.reply.raw_usage or {}).get("inference_geo")) else None
+    region = str(geo) if (geo := (ex.reply.raw_usage or {}).get(REGION_FIELD)) else None
     entry = snapshot.settings.models[model]
     if served and served != (entry.model or model) and entry.price is None and not entry.free:
         try:

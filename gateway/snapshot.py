@@ -114,7 +114,9 @@ class Snapshot:
         """The routing policy as it holds for one key."""
         policy = self._policies.get(key.name)
         if policy is None:
-            policy = self._policies[key.name] = policy_of(self.settings.policy, key)
+            settings = self.settings
+            policy = policy_of(settings.policy, key, settings.models, settings.upstreams)
+            self._policies[key.name] = policy
         return policy
 
     def gauge(self, model: str) -> Gauge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -118,9 +118,7 @@ class Document:
         line = next((n for n, row in rows if word is not None and word[1] in row), 1)
         return ConfigError(f"{self.source}:{line}", "", problem, "correct what is named above")
 
-    def missing(
-        self, where: Location, name: str, what: str, known: Mapping[str, Any]
-    ) -> ConfigError:
+    def missing(self, where: Location, name: str, what: str, known: Collection[str]) -> ConfigError:
         """A reference to something that is not declared."""
         near = difflib.get_close_matches(name, list(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"declared: {', '.join(known) or 'none'}"

@@ -56,6 +56,7 @@ class ModelEntry(_Section):
     fallbacks: tuple[str, ...] = ()
     context_window: int | None = Field(default=None, gt=0)
     effective_context: int | None = Field(default=None, gt=0)
+    region: str | None = None
     price: PriceTerms | None = None
     free: bool = False
 

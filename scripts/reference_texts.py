@@ -70,7 +70,8 @@ _NODE = {
     "prefer": "`{ fit: ... }`: `off`, `lossless`, `trim`, `compress` or `hard`, the strongest way "
     "wanted here.",
     "holdout": "The share of sessions sent untouched here, such as `5% of sessions`.",
-    "region": "A region that requests must stay in. " + _LATER,
+    "region": "A region that requests must stay in: only models whose `region` is the same serve "
+    "them (see `upstreams.NAME.region`); one without a region never does.",
     "keys": "Names of keys (under `keys:`) that belong here. A key has one place.",
 }
 _PRICES = (
@@ -121,6 +122,9 @@ TEXTS = {
     "UpstreamSection.provider": "Its name in the price book, where the address does not tell.",
     "UpstreamSection.output_limit_field": "`max_completion_tokens` or `max_tokens`: which one "
     "carries the output limit. Default: by provider.",
+    "UpstreamSection.region": "Where it serves, such as `eu`; what `region` of a team is compared "
+    "with. Anthropic is told the team's region in each request (`inference_geo`) where none "
+    "stands here.",
     "UpstreamSection.timeouts": "See `upstreams.NAME.timeouts`.",
     "TimeoutsSection.connect": "To open a connection.",
     "TimeoutsSection.first_byte": "From sent to the first byte of the answer.",
@@ -132,6 +136,7 @@ TEXTS = {
     "ModelEntry.fallbacks": "Public names tried when the upstream fails before the first byte.",
     "ModelEntry.context_window": "Tokens. Default: the catalog's.",
     "ModelEntry.effective_context": "Tokens up to which quality holds. Default: the catalog's.",
+    "ModelEntry.region": "Where it is served. Default: its upstream's.",
     "ModelEntry.price": "See `models.NAME.price`. Default: the price book's.",
     "ModelEntry.free": "It costs nothing, such as a model of your own.",
     "PriceTerms.free": "As on the model.",
@@ -188,7 +193,7 @@ TEXTS = {
        for name, text in _NODE.items()},
     "TeamConfig.cost_center": "For chargeback.",
     "TeamConfig.owner": "Whom to ask.",
-    "TeamConfig.baseline": "What `auto` is compared with here. " + _LATER,
+    "TeamConfig.baseline": "What `auto` is compared with here, in place of `routing.baseline`.",
     "TeamConfig.timezone": "Of this team's calendar windows. Default: the organisation's.",
     "TeamConfig.projects": "Projects by name.",
     "KeyConfig.hash": "`sha256:` and 64 hex digits; `weir keys new NAME` prints it.",

@@ -23,7 +23,8 @@ from gateway.upstream.protocol import Outbound, Timeouts
 # of a body, so whatever is not listed here goes to the provider and never to litellm.
 _FIELDS = frozenset(
     {
-        "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias",
+        "messages", "audio", "frequency_penalty", "function_call", "functions",
+        "inference_geo", "logit_bias",
         "logprobs", "max_completion_tokens", "max_tokens", "modalities", "n",
         "parallel_tool_calls", "prediction", "presence_penalty", "reasoning_effort",
         "response_format", "seed", "service_tier", "stop", "stream_options", "temperature",
