@@ -68,7 +68,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call to a provider; ``outcome`` is ok, error, timeout, cut, cancelled or refused."""
+    """One call to a provider; ``outcome`` is ok, error, timeout, cut, cancelled or refused.
+
+    ``state`` says what its lines rest on: settled (the provider's report), estimated (our
+    count), provisional (no word came: the most that it can have cost) or void (not billed).
+    """
 
     id: str
     model: str
@@ -79,6 +83,7 @@ class Attempt:
     duration_ms: float
     provider_id: str | None = None
     usage: Mapping[str, object] | None = None
+    state: str = "settled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
         "upstream": attempt.upstream,
         "status": attempt.status,
         "outcome": attempt.outcome,
+        "state": attempt.state,
         "ttft_ms": attempt.ttft_ms,
         "duration_ms": attempt.duration_ms,
         "provider_id": attempt.provider_id,
@@ -157,6 +158,7 @@ def _attempt_of(row: Mapping[str, Any]) -> Attempt:
         row["ttft_ms"],
         row["duration_ms"],
         row.get("provider_id"),
+        state=row.get("state", "settled"),
     )
 
 

@@ -118,12 +118,20 @@ class BrokenOff(UpstreamFailed):
     """The provider's answer had begun and broke off; it may well be billed."""
 
 
+class Unanswered(BrokenOff):
+    """The request had been sent and no status came back; it may be billed all the same."""
+
+
 class UpstreamAuth(UpstreamFailed):
     """The provider refused the gateway's own credential."""
 
 
 class UpstreamTimeout(GatewayError):
     """The provider did not answer in time."""
+
+
+class ConnectTimeout(UpstreamTimeout):
+    """No connection in time: nothing was sent, so nothing can be billed."""
 
 
 class StreamBroken(GatewayError):
@@ -167,6 +175,7 @@ TABLE: Mapping[type[Exception], Row] = {
     StreamBroken: Row(502, "upstream_error", "stream_broken"),
     UpstreamFailed: Row(502, "upstream_error", "upstream_failed"),
     BrokenOff: Row(502, "upstream_error", "upstream_failed"),
+    Unanswered: Row(502, "upstream_error", "upstream_failed"),
     UpstreamAuth: Row(502, "upstream_error", "upstream_auth", _NO_RETRY),
     UsageInvalid: Row(502, "upstream_error", "upstream_usage_invalid"),
     NoCandidate: Row(503, "no_candidate", "no_candidate", _NO_RETRY),
@@ -174,6 +183,7 @@ TABLE: Mapping[type[Exception], Row] = {
     Overloaded: Row(503, "overloaded", "overloaded"),
     Draining: Row(503, "overloaded", "draining"),
     UpstreamTimeout: Row(504, "upstream_error", "upstream_timeout"),
+    ConnectTimeout: Row(504, "upstream_error", "upstream_timeout"),
     ReceiptInvalid: Row(500, "internal_error", "receipt_invalid", _NO_RETRY),
     # A broken installation, not a bad request: said plainly, without the traceback.
     UnknownEncoding: Row(500, "internal_error", "unknown_encoding", _NO_RETRY),

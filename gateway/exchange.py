@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.accounts import VirtualKey
 from billing.ladder import Brake
-from billing.receipt import Attempt, Receipt
+from billing.receipt import Attempt, Line, Receipt
 from billing.shadow_cache import Prefix
 from billing.usage import Usage
 from compressor.conversation import Conversation
@@ -102,6 +102,20 @@ class Reply:
     outcome: str = "ok"
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one attempt is charged; without an attempt nothing was ever sent."""
+
+    attempt: Attempt | None
+    usage: Usage | None
+    lines: tuple[Line, ...]
+
+    @property
+    def cost_nano(self) -> int:
+        """The sum of its lines."""
+        return sum(line.amount_nano for line in self.lines)
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request from socket to ledger row."""
@@ -120,12 +134,19 @@ class Exchange:
     reply: Reply = field(default_factory=Reply)
     forwarded: Mapping[str, str] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
+    held_nano: int = 0
     attempt_id: str = ""
     client_gone: bool = False
     settled: Receipt | None = None
     before_upstream_ms: float = 0.0
     upstream_ms: float = 0.0
     status: int = 0
+
+    @property
+    def charged_nano(self) -> int:
+        """What the attempts before the latest one are charged."""
+        return sum(charge.cost_nano for charge in self.charges)
 
 
 @dataclass(frozen=True, slots=True)

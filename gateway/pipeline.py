@@ -13,7 +13,13 @@ from functools import partial
 from math import ceil
 from typing import TypeVar
 
-from billing.errors import BudgetExhausted, BudgetFigures, PriceMissing, Throttled
+from billing.errors import (
+    BudgetExhausted,
+    BudgetFigures,
+    LedgerUnavailable,
+    PriceMissing,
+    Throttled,
+)
 from billing.ledger import Hold, HoldRequest
 from billing.prices import Price
 from compressor.recipe import Way
@@ -21,8 +27,9 @@ from gateway import relay, settle
 from gateway.actions import weir_headers
 from gateway.baseline import special_price
 from gateway.brakes import as_rate, obeyed
+from gateway.charges import charged
 from gateway.errors import GatewayError, Overloaded, StreamBroken
-from gateway.exchange import ChatRequest, Exchange, Parties, Prepared
+from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
@@ -161,13 +168,21 @@ async def _hold(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Hold:
         at_ms=ex.at_ms,
         model=candidate.model,
         upstream=snapshot.settings.models[candidate.model].upstream,
+        session=ex.headers.session,
+        session_key=ex.session_key,
+        task=ex.headers.task,
+        tags=ex.headers.tags,
+        arm=ex.arm,
+        requested_model=parties.request.facts.requested_model,
     )
     try:
-        return await held(shell.ledger, wanted)
+        hold = await held(shell.ledger, wanted)
     except BudgetExhausted as exhausted:
         if key.ladder is not None and key.ladder.refuses_as_rate:
             raise as_rate(exhausted, ex.at_ms) from None
         raise
+    ex.held_nano = amount
+    return hold
 
 
 def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: Candidate) -> int:
@@ -205,7 +220,7 @@ def most(price: Price, prompt_tokens: int, output_tokens: int, *, exact: bool) -
 def _ready(
     shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold, candidate: Candidate
 ) -> bool:
-    """Make a further candidate ready: its own body, and room in the hold."""
+    """Make a further candidate ready: its own body, and room beside what is charged already."""
     parties = Parties.of(ex)
     fitted = parties.prepared.fitted
     if candidate.way is Way.WHOLE:
@@ -220,13 +235,20 @@ def _ready(
         outbound=write_outbound(snapshot, parties.request, candidate, fitted, question),
         reasons=(*parties.prepared.reasons, {"code": "fallback", "model": candidate.model}),
     )
+    last = charged(snapshot, ex)
+    upstream = snapshot.settings.models[candidate.model].upstream
+    ceiling = ex.headers.max_cost_nano
     try:
-        missing = worst_case(snapshot, ex, prepared, candidate) - hold.amount_nano
-        if missing > 0:
-            shell.ledger.extend(hold, missing)
-    except (BudgetExhausted, Throttled, PriceMissing):
+        need = ex.charged_nano + last.cost_nano + worst_case(snapshot, ex, prepared, candidate)
+        if ceiling is not None and need > ceiling:
+            return False
+        more = max(0, need - ex.held_nano)
+        shell.ledger.extend(hold, more, (candidate.model, upstream))
+    except (BudgetExhausted, Throttled, PriceMissing, LedgerUnavailable):
         return False
-    ex.prepared = prepared
+    ex.held_nano += more
+    ex.charges.append(last)
+    ex.prepared, ex.reply = prepared, Reply()
     return True
 
 

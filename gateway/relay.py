@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from billing.errors import UsageInvalid
-from gateway.errors import GatewayError, StreamBroken, UpstreamFailed, body_of
+from gateway.errors import BrokenOff, GatewayError, StreamBroken, UpstreamFailed, body_of
 from gateway.exchange import Exchange, Reply
 from gateway.stream import EventTooLarge
 from gateway.upstream.protocol import Opened
@@ -56,6 +56,7 @@ def read_plain(reply: Reply, body: bytes, upstream: str, wire: Wire) -> None:
         raise UpstreamFailed(f"upstream {upstream!r} answered 200 with something that is no JSON")
     problem = wire.unsound(data)
     if problem is not None:
+        take_usage(reply, data.get("usage"), wire)  # what is no answer may still be billed
         raise UpstreamFailed(f"upstream {upstream!r} answered 200 {problem}")
     said = wire.answer(data)
     take_usage(reply, said.usage, wire)
@@ -114,8 +115,9 @@ class StreamRelay:
             raise UpstreamFailed(str(error)) from None
         self._ex.reply.ttft_ms = (time.perf_counter() - self._ex.started) * 1000
         if not state.events:
-            raise UpstreamFailed("the upstream closed its stream before the first event")
+            raise BrokenOff("the upstream closed its stream before the first event")
         if state.error is not None and not state.provider_id:
+            self._fill()
             raise UpstreamFailed("the upstream answered 200 with an error as its first event")
 
     async def run(self, send: Send, headers: HeaderList) -> None:

@@ -14,34 +14,32 @@ from typing import Any
 
 from billing.errors import PriceMissing
 from billing.ledger import Hold
-from billing.prices import REGION_FIELD, UNPRICED, Price
-from billing.receipt import HELD, Attempt, Line, Receipt, held_line
+from billing.prices import REGION_FIELD, UNPRICED
+from billing.receipt import HELD, Line, Receipt
 from billing.split import Split
-from billing.usage import Usage, estimated
+from billing.usage import Usage
 from gateway.actions import action_of, candidates_json, cuts_json
 from gateway.baseline import asked_price, baseline_of
 from gateway.causes import Billed, causes_of
+from gateway.charges import charged, known_price, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
-from gateway.exchange import Exchange, Parties, Prepared
+from gateway.exchange import Charge, Exchange, Parties, Prepared
 from gateway.replay_record import choice_row
 from gateway.sessions import Turn
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
 from router.catalog import effective
 
-# Sent, and no word of what became of it.
-_UNKNOWN_END = frozenset({"timeout", "cut"})
-
 
 def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receipt:
     """Settle the hold once and give the receipt; later calls give the same one."""
     if ex.settled is not None:
         return ex.settled
-    receipt = _receipt(shell, snapshot, ex, hold)
+    receipt = _receipt(shell, snapshot, ex)
     ex.settled = receipt
     shell.ledger.settle(hold, receipt)
     shell.telemetry.settled(receipt, time.perf_counter() - ex.started)
-    if receipt.lines and _unpriced(receipt.lines[0]):
+    if any(_unpriced(line) for line in receipt.lines):
         shell.telemetry.unpriced.labels(receipt.served_model).inc()
     for key in ex.reply.usage.unknown if ex.reply.usage else ():
         shell.telemetry.unknown_usage.labels(key).inc()
@@ -66,42 +64,17 @@ def answered(ex: Exchange) -> bool:
     return ex.status == 200 and ex.reply.outcome == "ok"
 
 
-def used(ex: Exchange, prepared: Prepared, snapshot: Snapshot) -> Usage | None:
-    """What the provider metered, or an estimate; None when nothing can have been billed."""
-    reply = ex.reply
-    if reply.usage is not None and reply.metered:
-        return reply.usage
-    sent = sent_tokens(prepared)
-    if reply.text_pieces or (ex.status == 200 and reply.completed):
-        counter = snapshot.gauge(prepared.candidate.model).counter
-        text = b"".join(reply.text_pieces).decode("utf-8", "replace")
-        if reply.usage is not None:  # cut before the completion was counted: the prompt was
-            return replace(reply.usage, output_tokens=counter.count(text), source="estimated")
-        return estimated(sent, counter.count(text))
-    if reply.outcome == "cancelled" or (ex.attempts and ex.attempts[-1].outcome in _UNKNOWN_END):
-        # Sent, and no word of what became of it: as much as the hold allowed for.
-        choices = Parties.of(ex).request.facts.choices
-        return estimated(sent, prepared.plan.max_output_tokens * choices)
-    return None
-
-
-def sent_tokens(prepared: Prepared) -> int:
-    """Prompt tokens as sent, by the counter of the model asked for."""
-    if prepared.fitted is not None:
-        return prepared.fitted.prompt_tokens
-    return prepared.measurement.prompt_tokens
-
-
-def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receipt:
+def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
     parties = Parties.of(ex)
     prepared = parties.prepared
-    usage = used(ex, prepared, snapshot)
-    attempt = ex.attempts[-1].id if ex.attempts else ex.request_id
-    lines = _lines(snapshot, ex, prepared, usage, attempt, hold) if usage else ()
-    cost = sum(line.amount_nano for line in lines)
-    facts = usage or Usage(source="none")
+    last = charged(snapshot, ex)
+    charges = [*ex.charges, last]
+    lines = tuple(line for charge in charges for line in charge.lines)
+    cost = sum(charge.cost_nano for charge in charges)
+    attempt = last.attempt.id if last.attempt else ex.request_id
+    facts = last.usage or Usage(source="none")
     model = prepared.candidate.model
-    price = _known_price(snapshot, ex, model)
+    price = known_price(snapshot, ex, model)
     asked = asked_price(snapshot, ex, parties, price)
     baseline = baseline_of(shell.shadow, snapshot, ex, facts, asked)
     causes = causes_of(ex, baseline, Billed(facts, lines, attempt, price, asked, cost, 0))
@@ -123,15 +96,15 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Rece
         completion_tokens=facts.completion_tokens,
         reasoning_tokens=facts.reasoning_tokens,
         effective_tokens=min(prompt, reach) + delivered if answered(ex) else 0,
-        billed_tokens=facts.billed_tokens,
+        billed_tokens=sum(c.usage.billed_tokens for c in charges if c.usage is not None),
         cost_nano=cost,
         gateway_cost_nano=0,
         baseline_nano=baseline.cost_nano,
         baseline_model=prepared.plan.baseline_model,
-        waste_nano=_waste(snapshot, ex, prepared, usage, cost, reach),
-        usage_source=facts.source,
+        waste_nano=_waste(snapshot, ex, last, cost, reach),
+        usage_source=_source(charges, facts),
         lines=lines,
-        attempts=tuple(_with_usage(ex)),
+        attempts=tuple(c.attempt for c in charges if c.attempt is not None),
         overhead_ms=ex.before_upstream_ms,
         status=ex.status,
         **_hashes(snapshot),
@@ -176,9 +149,8 @@ def _asked(ex: Exchange, parties: Parties) -> dict[str, Any]:
 
 def _remarks(ex: Exchange, lines: tuple[Line, ...]) -> tuple[Mapping[str, object], ...]:
     """What is to be said of how a request was priced, and where it was served."""
-    found: list[Mapping[str, object]] = []
-    if lines and _unpriced(lines[0]):
-        found.append({"code": "unpriced", "rule": lines[0].rule})
+    rules = [line.rule for line in lines if _unpriced(line)]
+    found: list[Mapping[str, object]] = [{"code": "unpriced", "rule": rule} for rule in rules[:1]]
     wanted = Parties.of(ex).caller.key.region
     served = (ex.reply.raw_usage or {}).get(REGION_FIELD)
     if wanted is not None and served and str(served).lower() != wanted.lower():
@@ -199,66 +171,21 @@ def _decision(ex: Exchange, prepared: Prepared) -> Mapping[str, object]:
     return {**prepared.decision, **more} if more else prepared.decision
 
 
-def _with_usage(ex: Exchange) -> list[Attempt]:
-    attempts = list(ex.attempts)
-    if attempts:
-        outcome = ex.reply.outcome if attempts[-1].outcome == "ok" else attempts[-1].outcome
-        attempts[-1] = replace(
-            attempts[-1],
-            outcome=outcome,
-            usage=ex.reply.raw_usage,
-            provider_id=ex.reply.provider_id,
-        )
-    return attempts
+def _source(charges: list[Charge], answer: Usage) -> str:
+    """Whose count the cost rests on: the provider's, or in any part an estimate."""
+    states = {charge.attempt.state for charge in charges if charge.attempt and charge.lines}
+    return "estimated" if states & {"estimated", "provisional"} else answer.source
 
 
-def served_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price:
-    """The price of what was served: its model and service tier as the reply names them.
-
-    Raises:
-        PriceMissing: a service tier that the book does not know for this model.
-    """
-    tier, served = ex.reply.service_tier, ex.reply.response_model
-    region = str(geo) if (geo := (ex.reply.raw_usage or {}).get(REGION_FIELD)) else None
-    entry = snapshot.settings.models[model]
-    if served and served != (entry.model or model) and entry.price is None and not entry.free:
-        try:
-            found = snapshot.price_of(model, served, ex.at_ms, tier, region)
-            if not found.unpriced:
-                return found
-        except PriceMissing:
-            pass  # a name that only the provider knows; what was asked for prices it
-    return snapshot.price(model, ex.at_ms, tier, region)
-
-
-def _known_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price | None:
-    try:
-        return served_price(snapshot, ex, model)
-    except PriceMissing:
-        return None
-
-
-def _lines(
-    snapshot: Snapshot, ex: Exchange, prepared: Prepared, usage: Usage, attempt: str, hold: Hold
-) -> tuple[Line, ...]:
-    try:
-        return served_price(snapshot, ex, prepared.candidate.model).lines(usage, attempt)
-    except PriceMissing as missing:
-        # Served in a way that has no price (an unknown tier, say): the hold stands, visibly.
-        return (held_line(attempt, hold.amount_nano, snapshot.prices.hash, str(missing)),)
-
-
-def _waste(
-    snapshot: Snapshot, ex: Exchange, prepared: Prepared, usage: Usage | None, cost: int, reach: int
-) -> int:
+def _waste(snapshot: Snapshot, ex: Exchange, last: Charge, cost: int, reach: int) -> int:
     """What was paid beyond the accepted answer with its prompt cut at the effective context."""
+    usage = last.usage
     if usage is None or not answered(ex):
         return cost
-    excess = usage.prompt_tokens - reach
-    if excess <= 0:
-        return 0
+    if usage.prompt_tokens <= reach:
+        return cost - last.cost_nano
     try:
-        price = served_price(snapshot, ex, prepared.candidate.model)
+        price = served_price(snapshot, ex, Parties.of(ex).prepared.candidate.model)
         cached = min(usage.cache_read_tokens, reach)
         needed = replace(
             usage,
@@ -271,4 +198,4 @@ def _waste(
         )
         return max(0, cost - price.cost(needed))
     except PriceMissing:
-        return 0
+        return cost - last.cost_nano

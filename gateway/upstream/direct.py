@@ -12,12 +12,20 @@ from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 
-from gateway.errors import BrokenOff, UpstreamFailed, UpstreamTimeout
+from gateway.errors import (
+    BrokenOff,
+    ConnectTimeout,
+    Unanswered,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from gateway.upstream.address import environment_proxy
 from gateway.upstream.patience import Patience
 from gateway.upstream.protocol import MAX_REPLY_BYTES, Outbound, Timeouts, refuse_redirect
 
 _UNUSABLE = (aiohttp.ClientError, OSError, ValueError)
+# These come before the request goes out; whatever else fails may have been billed.
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
 
 
 class DirectUpstream:
@@ -65,14 +73,23 @@ class DirectUpstream:
                     response = await self._post(call)
                 except aiohttp.ServerDisconnectedError:
                     response = await self._post(call)
+        except aiohttp.ConnectionTimeoutError:
+            raise ConnectTimeout(
+                f"upstream {self.name!r}: no connection within {self._timeouts.connect:g} s; raise "
+                f"upstreams.{self.name}.timeouts.connect if it is far away"
+            ) from None
         except TimeoutError:
             raise UpstreamTimeout(
                 f"upstream {self.name!r} sent no status within {self._timeouts.first_byte:g} s; "
                 f"raise upstreams.{self.name}.timeouts.first_byte if its models need longer"
             ) from None
-        except _UNUSABLE as error:
+        except _UNSENT as error:
             raise UpstreamFailed(
                 f"upstream {self.name!r} could not be reached ({type(error).__name__})"
+            ) from None
+        except _UNUSABLE as error:
+            raise Unanswered(
+                f"upstream {self.name!r} broke off without an answer ({type(error).__name__})"
             ) from None
         if 300 <= response.status < 400:
             response.close()

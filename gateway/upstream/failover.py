@@ -16,6 +16,7 @@ import orjson
 from billing.receipt import Attempt
 from gateway.errors import (
     BrokenOff,
+    ConnectTimeout,
     GatewayError,
     Overloaded,
     UpstreamAuth,
@@ -24,10 +25,11 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, Parties
 from gateway.ids import new_id
-from gateway.relay import StreamRelay, read_plain
+from gateway.relay import StreamRelay, read_plain, take_usage
 from gateway.snapshot import Snapshot
 from gateway.stream import scrubbed
 from gateway.upstream.protocol import Opened, Outbound, Upstream
+from gateway.wire.protocol import Wire
 from gateway.wire.registry import WIRES
 from router.plan import Candidate
 
@@ -108,6 +110,8 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
         status = opened.status
         delivery = await _read(ex, opened, upstream.name, snapshot.settings.secrets)
         outcome = "ok" if status < 400 else "refused"
+    except ConnectTimeout:
+        raise  # nothing was sent
     except UpstreamTimeout:
         outcome = "timeout"
         raise
@@ -115,7 +119,7 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
         outcome = "cancelled"
         raise
     except BrokenOff:
-        outcome = "cut" if status == 200 else "error"
+        outcome = "cut" if status in {0, 200} else "error"
         raise
     finally:
         ex.attempts.append(
@@ -171,13 +175,18 @@ async def _read(ex: Exchange, opened: Opened, name: str, secrets: Sequence[str])
         return Delivery(status, opened.headers, body=body)
     if 200 < status < 300:
         raise UpstreamFailed(f"upstream {name!r} answered with status {status}")
-    return Delivery(status, opened.headers, body=_error_body(status, body, ex))
+    return Delivery(status, opened.headers, body=_error_body(status, body, ex, wire))
 
 
-def _error_body(status: int, body: bytes, ex: Exchange) -> bytes:
-    """A provider's JSON error as it came; anything else becomes one in the wire's shape."""
+def _error_body(status: int, body: bytes, ex: Exchange, wire: Wire) -> bytes:
+    """A provider's JSON error as it came; anything else becomes one in the wire's shape.
+
+    A failure that reports its usage is billed, and so it is charged.
+    """
     try:
-        if isinstance(orjson.loads(body), dict):
+        said = orjson.loads(body)
+        if isinstance(said, dict):
+            take_usage(ex.reply, said.get("usage"), wire)
             return body
     except orjson.JSONDecodeError:
         pass

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from gateway.errors import UpstreamFailed, UpstreamTimeout
+from gateway.errors import ConnectTimeout, Unanswered, UpstreamFailed
 from gateway.upstream.lean_wire import Connection, LeanReply
 from gateway.upstream.protocol import Outbound, Timeouts, refuse_redirect
 
@@ -51,7 +51,7 @@ class LeanUpstream:
                 return reply
         fresh = await self._ask(await self._connect(), head, call.body)
         if fresh is None:
-            raise UpstreamFailed(f"upstream {self.name!r} closed its connection without an answer")
+            raise Unanswered(f"upstream {self.name!r} closed its connection without an answer")
         return fresh
 
     def _head(self, call: Outbound) -> bytes:
@@ -123,7 +123,7 @@ class LeanUpstream:
                     plain.close()
                     raise
         except TimeoutError:
-            raise UpstreamTimeout(
+            raise ConnectTimeout(
                 f"upstream {self.name!r}: no connection within {self.timeouts.connect:g} s; raise "
                 f"upstreams.{self.name}.timeouts.connect if it is far away"
             ) from None

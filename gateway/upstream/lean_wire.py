@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
-from gateway.errors import BrokenOff, UpstreamFailed, UpstreamTimeout
+from gateway.errors import BrokenOff, Unanswered, UpstreamFailed, UpstreamTimeout
 from gateway.upstream.patience import Patience
 from gateway.upstream.protocol import MAX_REPLY_BYTES, Timeouts
 from gateway.upstream.unpack import Unpacker, unpacker
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
             self._fail(reply, f"sent a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _fail(self, reply: LeanReply, what: str) -> None:
-        kind = BrokenOff if reply.status else UpstreamFailed
+        kind = BrokenOff if reply.status else Unanswered
         reply.fail(kind(f"upstream {self._owner.name!r} {what}"))
         self._transport.abort()
 
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
         elif reply.status:
             reply.fail(BrokenOff(f"upstream {self._owner.name!r} broke off its answer"))
         else:
-            reply.fail(UpstreamFailed(f"upstream {self._owner.name!r} broke off its head"))
+            reply.fail(Unanswered(f"upstream {self._owner.name!r} broke off its head"))
 
     def _until_close(self) -> bool:
         """Whether the end of the body is told by closing the connection alone."""

@@ -10,12 +10,20 @@ import asyncio
 import importlib
 import json
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
 
-from gateway.errors import BrokenOff, UpstreamFailed, UpstreamTimeout
+from gateway.errors import (
+    BrokenOff,
+    ConnectTimeout,
+    Unanswered,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from gateway.upstream.patience import Patience
 from gateway.upstream.protocol import Outbound, Timeouts
 
@@ -32,6 +40,11 @@ _FIELDS = frozenset(
         "web_search_options",
     }
 )  # fmt: skip
+
+_NO_CONNECTION = frozenset(
+    {"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError"}
+)
+_NEVER_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
 
 
 def load_litellm() -> Any:
@@ -110,9 +123,13 @@ class TranslatedUpstream:
         status = getattr(error, "status_code", None)
         kind = type(error).__name__
         if kind in {"Timeout", "APITimeoutError"}:
-            raise UpstreamTimeout(f"upstream {self.name!r} timed out") from None
+            late = ConnectTimeout if _unsent(error) else UpstreamTimeout
+            raise late(f"upstream {self.name!r} timed out") from None
         if not isinstance(status, int) or not 400 <= status < 600 or kind == "APIConnectionError":
-            raise UpstreamFailed(f"upstream {self.name!r} could not be reached ({kind})") from None
+            if _unsent(error):
+                told = f"upstream {self.name!r} could not be reached ({kind})"
+                raise UpstreamFailed(told) from None
+            raise Unanswered(f"upstream {self.name!r} gave no answer ({kind})") from None
         message = str(getattr(error, "message", error))[:1000]
         if self._secret:
             message = message.replace(self._secret, "***")
@@ -123,6 +140,17 @@ class TranslatedUpstream:
 
     async def close(self) -> None:
         """litellm keeps its own connections; nothing is held here."""
+
+
+def _unsent(error: BaseException | None) -> bool:
+    """Whether an error comes of a connection that was never made: then nothing was billed."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if type(error).__name__ in _NO_CONNECTION or isinstance(error, _NEVER_SENT):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class TranslatedReply:

@@ -48,6 +48,7 @@ TESTED_BY = {
     "gateway/audit_table.py": "tests/integration/test_audit.py",
     "gateway/upstream/unpack.py": "tests/contract/test_upstream_clients.py",
     "gateway/workers_child.py": "tests/integration/test_workers.py",
+    "gateway/charges.py": "tests/unit/test_gateway/test_pipeline.py",
     "gateway/cli_audit.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/cli_common.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/dry.py": "tests/unit/test_gateway/test_cli.py",

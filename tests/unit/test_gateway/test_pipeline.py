@@ -27,9 +27,16 @@ from fakes import (
     usage_event,
 )
 
+from billing.money import usd
 from gateway.app import App, create_app
 from gateway.auth import hash_of
-from gateway.errors import BrokenOff, UpstreamFailed, UpstreamTimeout
+from gateway.errors import (
+    BrokenOff,
+    ConnectTimeout,
+    Unanswered,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from gateway.settings import parse
 from gateway.workers import Workers
 
@@ -323,6 +330,84 @@ async def test_a_declared_fallback_is_tried_within_its_own_hold(serving: Serving
     assert receipt.served_model == "spare"
     assert receipt.cost_nano == 11 * 3000 + 5 * 4000
     assert receipt.reasons[-1] == {"code": "fallback", "model": "spare"}
+
+
+BILLED_ERROR = json.dumps(
+    {"error": {"message": "overloaded"}, "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("failure", "state", "first"),
+    [
+        (UpstreamTimeout("silent"), "provisional", None),
+        (Unanswered("reset"), "provisional", None),
+        (FakeReply(200, [b'{"a":', BrokenOff("cut")], {}), "provisional", None),
+        (plain_reply(BILLED_ERROR, status=503), "settled", 9 * 1000 + 2 * 2000),
+        (plain_reply(BILLED_ERROR), "settled", 9 * 1000 + 2 * 2000),
+        (UpstreamFailed("refused"), "void", 0),
+        (ConnectTimeout("no connection"), "void", 0),
+        (plain_reply(b"<html>", status=503), "void", 0),
+    ],
+    ids=["timeout", "reset", "cut", "503-usage", "200-usage", "refused", "unconnected", "503"],
+)
+async def test_an_attempt_that_failed_before_a_fallback_is_on_the_bill(
+    serving: Serving, failure: Exception | FakeReply, state: str, first: int | None
+) -> None:
+    """What the provider may have billed has lines and a state of its own, within the hold."""
+    upstream = FakeUpstream(failure, plain_reply())
+    async with serving(upstream) as client:
+        seen: list[int] = []
+        upstream.during = lambda call: seen.append(client.held()[1])
+        answer = await client.ask({**ASK, "model": "backed"})
+        receipt = client.receipt(answer)
+        assert client.held() == (0, 0)
+        (window,) = client.app.shell.ledger.budgets(("organisation", "t"), None)
+    assert answer.status == 200
+    failed, served = receipt.attempts
+    assert (failed.state, served.state) == (state, "settled")
+    own = {one.id: 0 for one in receipt.attempts}
+    for line in receipt.lines:
+        own[line.attempt] += line.amount_nano
+    answer_nano = 11 * 3000 + 5 * 4000
+    assert own[served.id] == answer_nano
+    if first is None:  # nothing is known: its own worst case, nothing less
+        assert 50 * 2000 <= own[failed.id] <= seen[0]
+    else:
+        assert own[failed.id] == first
+    assert window.spent_nano == receipt.cost_nano == sum(own.values()) <= seen[1]
+    estimate = state == "provisional"
+    assert receipt.usage_source == ("estimated" if estimate else "provider")
+    assert sum(receipt.saved_by.values()) == receipt.saved_nano
+    assert receipt.saved_by["retries"] == -own[failed.id]
+    assert receipt.waste_nano == own[failed.id]
+    assert answer.headers["x-weir-cost-usd"] == usd(receipt.cost_nano)
+
+
+async def test_all_attempts_of_a_request_that_failed_are_on_the_bill(serving: Serving) -> None:
+    """Two time-outs are two charges: the last one does not hide the first."""
+    upstream = FakeUpstream(UpstreamTimeout("silent"), UpstreamTimeout("silent"))
+    async with serving(upstream) as client:
+        answer = await client.ask({**ASK, "model": "backed"})
+        receipt = client.receipt(answer)
+        assert client.held() == (0, 0)
+    assert (answer.status, receipt.status) == (504, 504)
+    assert [one.state for one in receipt.attempts] == ["provisional", "provisional"]
+    assert {line.attempt for line in receipt.lines} == {one.id for one in receipt.attempts}
+    assert receipt.cost_nano >= 50 * 2000 + 50 * 4000
+
+
+async def test_a_fallback_that_would_not_fit_beside_what_was_spent_is_not_asked(
+    serving: Serving,
+) -> None:
+    """The client's own ceiling holds for all attempts together."""
+    upstream = FakeUpstream(UpstreamTimeout("silent"), plain_reply())
+    async with serving(upstream) as client:
+        answer = await client.ask({**ASK, "model": "backed"}, x_weir_max_cost_usd="0.0004")
+        receipt = client.receipt(answer)
+    assert answer.status == 504
+    assert len(upstream.calls) == 1
+    assert receipt.cost_nano <= 400_000
 
 
 async def test_a_broken_stream_ends_with_an_error_event(serving: Serving) -> None:

@@ -1,0 +1,106 @@
+"""What each attempt of an exchange is charged: the provider's count, an estimate, or its worst.
+
+Every attempt posts. One that failed before another took over stands on the receipt with lines
+and a state of its own:
+
+    settled       the provider reported what it metered
+    estimated     our own count of what was sent and received
+    provisional   sent, and no word of what became of it: as much as was held for it
+    void          nothing can have been billed: never sent, refused, or failed with a status
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from billing.errors import PriceMissing
+from billing.prices import REGION_FIELD, Price
+from billing.receipt import Attempt, Line, held_line
+from billing.usage import Usage, estimated
+from gateway.exchange import Charge, Exchange, Parties, Prepared
+from gateway.snapshot import Snapshot
+
+# Sent, and no word of what became of it.
+_UNKNOWN_END = frozenset({"timeout", "cut", "cancelled"})
+
+
+def charged(snapshot: Snapshot, ex: Exchange) -> Charge:
+    """What the latest attempt is charged, by what its reply and its end say."""
+    if not ex.attempts:
+        return Charge(None, None, ())
+    usage, state = _used(snapshot, ex)
+    reply, last = ex.reply, ex.attempts[-1]
+    attempt = replace(
+        last,
+        outcome=reply.outcome if last.outcome == "ok" else last.outcome,
+        usage=reply.raw_usage,
+        provider_id=reply.provider_id,
+        state=state,
+    )
+    lines = _lines(snapshot, ex, usage, attempt) if usage is not None else ()
+    return Charge(attempt, usage, lines)
+
+
+def _used(snapshot: Snapshot, ex: Exchange) -> tuple[Usage | None, str]:
+    """What the provider metered, or an estimate, and which; None: nothing can be billed."""
+    reply, parties = ex.reply, Parties.of(ex)
+    if reply.usage is not None and reply.metered:
+        return reply.usage, "settled"
+    prepared = parties.prepared
+    sent = sent_tokens(prepared)
+    if reply.text_pieces or reply.completed:
+        counter = snapshot.gauge(prepared.candidate.model).counter
+        text = b"".join(reply.text_pieces).decode("utf-8", "replace")
+        if reply.usage is not None:  # cut before the completion was counted: the prompt was
+            counted = replace(reply.usage, output_tokens=counter.count(text), source="estimated")
+        else:
+            counted = estimated(sent, counter.count(text))
+        return counted, "estimated"
+    if reply.outcome == "cancelled" or ex.attempts[-1].outcome in _UNKNOWN_END:
+        most = prepared.plan.max_output_tokens * parties.request.facts.choices
+        return estimated(sent, most), "provisional"
+    return None, "void"
+
+
+def sent_tokens(prepared: Prepared) -> int:
+    """Prompt tokens as sent, by the counter of the model asked for."""
+    if prepared.fitted is not None:
+        return prepared.fitted.prompt_tokens
+    return prepared.measurement.prompt_tokens
+
+
+def served_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price:
+    """The price of what was served: its model and service tier as the reply names them.
+
+    Raises:
+        PriceMissing: a service tier that the book does not know for this model.
+    """
+    tier, served = ex.reply.service_tier, ex.reply.response_model
+    region = str(geo) if (geo := (ex.reply.raw_usage or {}).get(REGION_FIELD)) else None
+    entry = snapshot.settings.models[model]
+    if served and served != (entry.model or model) and entry.price is None and not entry.free:
+        try:
+            found = snapshot.price_of(model, served, ex.at_ms, tier, region)
+            if not found.unpriced:
+                return found
+        except PriceMissing:
+            pass  # a name that only the provider knows; what was asked for prices it
+    return snapshot.price(model, ex.at_ms, tier, region)
+
+
+def known_price(snapshot: Snapshot, ex: Exchange, model: str) -> Price | None:
+    """As ``served_price``; None where nobody knows it."""
+    try:
+        return served_price(snapshot, ex, model)
+    except PriceMissing:
+        return None
+
+
+def _lines(snapshot: Snapshot, ex: Exchange, usage: Usage, attempt: Attempt) -> tuple[Line, ...]:
+    model = Parties.of(ex).prepared.candidate.model
+    try:
+        return served_price(snapshot, ex, model).lines(usage, attempt.id)
+    except PriceMissing as missing:
+        # Served in a way that has no price (an unknown tier, say): its hold stands, visibly.
+        left = max(0, ex.held_nano - ex.charged_nano)
+        return (held_line(attempt.id, left, snapshot.prices.hash, str(missing)),)
