@@ -80,6 +80,16 @@ class PostgresStore:
         )
         return [OpenHold(*row) for row in rows]
 
+    def strays(self, before_ms: int, known: frozenset[str]) -> list[OpenHold]:
+        """Holds older than an instant whose writer is none of ``known``."""
+        rows = self._read.rows(
+            "SELECT request_id, at_ms, amount_nano, team, body FROM holds "
+            "WHERE at_ms < %s AND NOT writer = ANY(%s)",
+            before_ms,
+            sorted(known),
+        )
+        return [OpenHold(*row) for row in rows]
+
     def receipt(self, request_id: str) -> Receipt | None:
         """The receipt of a request, or None."""
         rows = self._read.rows("SELECT body FROM receipts WHERE request_id = %s", clean(request_id))

@@ -135,7 +135,7 @@ def recover(database: Path, store: Tables) -> int:
     left = store.holds()
     for held in left:
         body = orjson.loads(held.body)
-        receipt = orphan(_request(body), held.amount_nano, held.at_ms, "orphan")
+        receipt = orphan(request_of(body), held.amount_nano, held.at_ms, "orphan")
         fields = to_fields(receipt)[1]
         group.post(receipt, held.at_ms, held.amount_nano, fields)
     store.write(group)
@@ -173,7 +173,7 @@ def _replay(database: Path, store: Tables, start: Position) -> set[Path]:
 def _apply(group: Group, body: dict[str, Any]) -> None:
     match body["k"]:
         case "hold":
-            request = _request(body)
+            request = request_of(body)
             raw = orjson.dumps(body)
             group.hold(
                 OpenHold(request.request_id, request.at_ms, request.amount_nano, request.team, raw)
@@ -189,7 +189,8 @@ def _apply(group: Group, body: dict[str, Any]) -> None:
             )
 
 
-def _request(body: dict[str, Any]) -> HoldRequest:
+def request_of(body: Mapping[str, Any]) -> HoldRequest:
+    """What a hold's journal record says was to be reserved."""
     return HoldRequest(
         body["id"],
         tuple(body["path"]),

@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
+
 from billing.accounts import Accounts
 from billing.budget import WindowFigures
 from billing.counters import Counter, Counters
 from billing.errors import BudgetExhausted, LedgerUnavailable, Throttled
 from billing.ledger import Hold, HoldRequest, Ledger
 from billing.receipt import Receipt
-from billing.recovery import recover
+from billing.recovery import orphan, recover, request_of
 from billing.schema import database_path, is_postgresql
 from billing.shared import Shares
-from billing.shared_members import Seat, bury, ensure_base, journal_of
+from billing.shared_members import Seat, bury, ensure_base, journal_of, members_of
 from billing.shared_slices import Slices
 from billing.store import open_tables
 from billing.store_rows import Tables, Whose
@@ -166,6 +168,26 @@ class SharedLedger(Ledger):
                 if attempt and not widened:
                     raise
         raise Throttled(_BUSY, 1.0)
+
+    def sweep(self, older_than_ms: int) -> int:
+        """As for a process alone; one of those alive also charges what no living process has.
+
+        A machine that is gone with its journal, under a store that has forgotten it, leaves
+        holds in the tables that nobody else would ever look at.
+        """
+        count = super().sweep(older_than_ms)
+        shares, tables = self._shares, self._tables()
+        if shares is None:
+            return count
+        alive = {m for m, said in shares.members().items() if said.ledger == self._ledger}
+        if min(alive, default=self.member) != self.member:
+            return count
+        known = frozenset({"", self.member, *alive, *members_of(self._base)})
+        for left in tables.strays(self._clock() - older_than_ms, known):
+            held = Hold(left.request_id, left.amount_nano, left.at_ms)
+            request = request_of(orjson.loads(left.body))
+            count += self.settle(held, orphan(request, held.amount_nano, held.at_ms, "orphan"))
+        return count
 
     def use(self, accounts: Accounts) -> None:
         """New accounts are in force here; other processes follow when they are told."""

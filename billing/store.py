@@ -122,6 +122,14 @@ class Store:
         )
         return [OpenHold(*row) for row in rows]
 
+    def strays(self, before_ms: int, known: frozenset[str]) -> list[OpenHold]:
+        """Holds older than an instant whose writer is none of ``known``."""
+        rows = self._all(
+            "SELECT request_id, at_ms, amount_nano, team, body, writer FROM holds WHERE at_ms < ?",
+            before_ms,
+        )
+        return [OpenHold(*row[:-1]) for row in rows if row[-1] not in known]
+
     def receipt(self, request_id: str) -> Receipt | None:
         """The receipt of a request, or None."""
         row = self._one("SELECT body FROM receipts WHERE request_id = ?", request_id)

@@ -98,6 +98,9 @@ class Tables(Protocol):
     def holds(self) -> list[OpenHold]:
         """This writer's holds that were open when its tables were last written."""
 
+    def strays(self, before_ms: int, known: frozenset[str]) -> list[OpenHold]:
+        """Holds older than an instant whose writer is none of ``known``."""
+
     def receipt(self, request_id: str) -> Receipt | None:
         """The receipt of a request, or None."""
 

@@ -36,6 +36,7 @@ from gateway.sessions import Sessions
 from gateway.settings import Settings, UpstreamSpec, parse
 from gateway.shell import Shell
 from gateway.snapshot import build_snapshot
+from gateway.sweeper import sweep_for_ever
 from gateway.telemetry import Telemetry
 from gateway.upstream.address import environment_proxy, suits
 from gateway.upstream.lean import LeanUpstream
@@ -134,6 +135,9 @@ class App:
         await asyncio.to_thread(self._grants.refresh)
         self._tasks.append(asyncio.create_task(self._grants.run()))
         self._tasks.append(asyncio.create_task(shell.replies.run()))
+        self._tasks.append(
+            asyncio.create_task(sweep_for_ever(shell.ledger, shell.snapshot.settings))
+        )
         shell.notifier.start()
         for upstream in shell.upstreams.values():
             start = getattr(upstream, "start", None)

@@ -71,6 +71,8 @@ class ServerSection(_Strict):
     max_body_mb: float = Field(default=32, gt=0, le=1024)
     max_concurrent: int = Field(default=2000, ge=1)
     drain_seconds: float = Field(default=30, ge=0)
+    sweep_seconds: float = Field(default=60, gt=0, le=86400)
+    hold_expiry_seconds: float | None = Field(default=None, gt=0)
 
 
 class RootSection(BillingSection):
@@ -166,7 +168,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         source=source,
         database=url_beside(root.database, Path(source).parent),
         shared_state=root.shared_state,
-        journal=root.journal,
+        journal=str(Path(source).parent / root.journal),
         server=root.server,
         upstreams=upstreams,
         models=root.models,

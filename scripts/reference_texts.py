@@ -86,7 +86,7 @@ TEXTS = {
     "`sqlite:////data/weir.db` is absolute; or `postgresql://user:password@host/weir`. "
     "Its folder must exist.",
     "RootSection.journal": "Folder of this machine's journals where the database is a server's; "
-    "relative to the working folder.",
+    "relative to the folder of this file.",
     "RootSection.shared_state": "`redis://host:6379/0` (or a compatible server): budgets and rate "
     "limits shared by machines. Without it a database's processes share budgets through it.",
     "RootSection.server": "See `server`.",
@@ -114,6 +114,10 @@ TEXTS = {
     "ServerSection.port": "0 picks a free one.",
     "ServerSection.max_body_mb": "Larger bodies are refused with 413.",
     "ServerSection.max_concurrent": "Requests at once; more are refused with 503.",
+    "ServerSection.sweep_seconds": "How often holds without a request are looked for. What a "
+    "provider may have billed is charged at its hold.",
+    "ServerSection.hold_expiry_seconds": "The age at which a hold has no request any more; by "
+    "default twice what all attempts of a request may take (`timeouts.total`).",
     "ServerSection.drain_seconds": "What requests in flight get to finish on SIGTERM.",
     "UpstreamSection.kind": "`openai`: OpenAI's wire, bytes relayed untouched. `litellm`: all "
     "other providers, translated. `anthropic`: Anthropic through litellm.",

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -243,6 +243,45 @@ def test_held_returns_to_zero(place: Place) -> None:
     two.release(Hold("all", 10 * USD, now_ms()), "cancelled")
     time.sleep(1.5)
     assert [(f.spent_nano, f.held_nano) for f in one.budgets(PATH, None)] == [(0, 0)]
+
+
+def test_what_a_vanished_process_left_is_charged_once(place: Place) -> None:
+    """A hold in the tables whose process no store and no folder knows is swept, by one of all."""
+    gone = place.ledger("10 per day")
+    gone.hold(replace(request("left", USD, now_ms()), arm="holdout", session_key="k:s"))
+    gone.flush()
+    vanish(gone)
+    ledgers = [place.ledger("10 per day") for _ in range(3)]
+    assert [one.receipt("left") for one in ledgers[:1]] == [None]
+    assert sum(one.sweep(3_600_000) for one in ledgers) == 0
+    time.sleep(0.01)
+    assert sum(one.sweep(1) for one in ledgers) == 1
+    assert sum(one.sweep(1) for one in ledgers) == 0
+    found = ledgers[0].receipt("left")
+    assert found is not None
+    assert (found.state, found.cost_nano) == ("orphan", USD)
+    assert (found.arm, found.session_key) == ("holdout", "k:s")
+    assert {f.held_nano for f in ledgers[1].budgets(PATH, None)} == {0}
+    for ledger in ledgers:
+        ledger.close()
+    sums = totals(place.url)
+    assert (sums["provisional_requests"], sums["open_holds"]) == (1, 0)
+    assert verify(place.url) == []
+
+
+def vanish(ledger: SharedLedger) -> None:
+    """The process is gone with its disk, and the shared store has forgotten it."""
+    ledger._stop.set()
+    ledger._ticker.join()
+    assert ledger._shares is not None
+    ledger._shares.fold(ledger.member, [])
+    ledger._writer.close()  # type: ignore[union-attr]
+    for path in ledger._seat.base.parent.glob(f"*{ledger.member}*"):
+        path.unlink()
+    ledger._seat.leave(buried=True)
+    ledger._store.close()  # type: ignore[union-attr]
+    ledger._shares.close()
+    ledger._shares = ledger._store = ledger._writer = None
 
 
 def test_a_receipt_of_a_sibling_is_found_at_once(place: Place) -> None:

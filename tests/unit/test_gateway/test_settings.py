@@ -124,6 +124,15 @@ def test_the_whole_language_loads() -> None:
     assert set(settings.secrets) == {"sk-o", "sk-a"}
 
 
+def test_files_lie_beside_the_configuration() -> None:
+    """A relative database and journal are of the file's folder, whatever folder one is in."""
+    found = parse(SMALL, "/etc/weir/weir.yaml", ENVIRON)
+    assert found.database == "sqlite:////etc/weir/weir.db"
+    assert found.journal == "/etc/weir/weir-journal"
+    away = parse(SMALL + "journal: /var/lib/weir\n", "/etc/weir/weir.yaml", ENVIRON)
+    assert away.journal == "/var/lib/weir"
+
+
 def test_the_hash_is_the_texts_own() -> None:
     """Two texts never share a hash, and the same text always has the same one."""
     assert loaded(SMALL).hash == loaded(SMALL).hash
