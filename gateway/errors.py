@@ -246,12 +246,30 @@ def param_of(error: BaseException) -> str | None:
     return masked(param) if isinstance(param, str) else None
 
 
+# Anthropic's own words, by status.
+_MESSAGES_KINDS: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
 def body_of(error: BaseException, wire: str, request_id: str) -> dict[str, object]:
     """The wire's own error shape; an unknown exception says nothing of its inside."""
     row = row_for(error)
     message = _message(error, row, request_id)
     if wire == "messages":
-        kind = row.kind if row.kind.endswith("_error") else "api_error"
+        kind = _MESSAGES_KINDS.get(row.status, "api_error")
         return {
             "type": "error",
             "error": {"type": kind, "message": message},

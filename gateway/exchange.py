@@ -54,6 +54,7 @@ class ChatRequest:
     wants_usage: bool
     spliceable: bool
     user: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

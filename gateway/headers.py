@@ -29,9 +29,11 @@ _NAME = re.compile(r"[\x20-\x7e]{1,200}")
 _TAG = re.compile(r"[A-Za-z0-9_.\-/]{1,64}=[\x20-\x2b\x2d-\x7e]{0,128}")
 MAX_TAGS = 16
 # A client's header that providers read and that names no account of ours.
-_FORWARDED = frozenset({b"openai-beta", b"traceparent", b"tracestate"})
-_PASSED_BACK = ("x-request-id", "retry-after", "retry-after-ms", "x-should-retry")
-_PASSED_BACK_PREFIXES = ("x-ratelimit-", "openai-")
+_FORWARDED = frozenset(
+    {b"openai-beta", b"anthropic-version", b"anthropic-beta", b"traceparent", b"tracestate"}
+)
+_PASSED_BACK = ("x-request-id", "request-id", "retry-after", "retry-after-ms", "x-should-retry")
+_PASSED_BACK_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-ratelimit-")
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -138,9 +140,12 @@ def _max_cost(value: str | None) -> int | None:
 
 def forwarded(raw: RawHeaders) -> dict[str, str]:
     """The client's headers that go upstream: a short list, credentials never."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1") for name, value in raw if name in _FORWARDED
-    }
+    found: dict[str, str] = {}
+    for name, value in raw:
+        if name in _FORWARDED:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            found[key] = f"{found[key]},{text}" if key in found else text
+    return found
 
 
 def passed_back(upstream: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -283,7 +283,7 @@ def write_outbound(
         return request.raw
     if request.spliceable and (region is None or REGION_FIELD not in request.body):
         return bodies.with_scalars(request.raw, request.body, values)
-    return bodies.with_edits(request.raw, (), values)
+    return bodies.with_values(request.raw, values)
 
 
 def option_of(snapshot: Snapshot, caller: Caller, model: str, at_ms: int) -> ModelOption:

@@ -237,6 +237,8 @@ def _upstream(name: str, spec: UpstreamSection, document: Document) -> UpstreamS
     base = spec.base_url
     if spec.kind == "openai" and base is None:
         base = "https://api.openai.com/v1"
+    if spec.kind == "anthropic" and base is None:
+        base = "https://api.anthropic.com"
     if base is not None and not re.match(r"^https?://[^/\s]+", base):
         raise document.error(
             (*where, "base_url"), "this is no http(s) address", "write https://host/v1"

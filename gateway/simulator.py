@@ -122,6 +122,7 @@ class Simulator:
         self._cache = PromptCache(counter, settings.cache_ttl_s)
         self._media = media_rule("openai_tiles")
         self._serial = 0
+        self._last_headers: dict[str, str] = {}
         self.tallies: dict[str, Tally] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,6 +144,8 @@ class Simulator:
         wire = _WIRES.get(path.removesuffix("/count_tokens"))
         if method == "GET" and path == "/sim/served":
             await _reply(send, 200, json.dumps(self.served()).encode())
+        elif method == "GET" and path == "/sim/headers":
+            await _reply(send, 200, json.dumps(self._last_headers).encode())
         elif method == "GET" and path == "/v1/models":
             await _reply(send, 200, json.dumps(self._model_list()).encode())
         elif method == "POST" and wire is not None:
@@ -160,6 +163,7 @@ class Simulator:
         return {"object": "list", "data": data}
 
     async def _generate(self, wire: _Wire, scope: Scope, receive: Receive, send: Send) -> None:
+        self._last_headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
         raw = await _read(receive)
         if raw is None:
             return

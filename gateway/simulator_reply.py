@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -173,19 +175,19 @@ def anthropic_events(served: Served, _request: SimRequest) -> Iterator[Event]:
     start["usage"] = {**anthropic_usage(served), "output_tokens": 1}
     yield _named("message_start", message=start)
     for index, block in enumerate(_content(choice.answer)):
-        is_text = block["type"] == "text"
-        opening = {**block, "text": ""} if is_text else {**block, "input": {}}
+        field, kind, part = _DELTAS[block["type"]]
+        whole = block[field] if field != "input" else choice.answer.calls[0].arguments
+        opening = {**block, field: {} if field == "input" else "", **_unsigned(block)}
         yield _named("content_block_start", index=index, content_block=opening)
         if index == 0:
             yield _named("ping")
-        whole = block["text"] if is_text else choice.answer.calls[0].arguments
+        counted = field != "thinking"  # thought tokens are delivered with what follows
         for text, tokens in _shared(pieces(whole), choice):
-            delta = (
-                {"type": "text_delta", "text": text}
-                if is_text
-                else {"type": "input_json_delta", "partial_json": text}
-            )
-            yield _named("content_block_delta", tokens, index=index, delta=delta)
+            delta = {"type": kind, part: text}
+            yield _named("content_block_delta", tokens * counted, index=index, delta=delta)
+        if "signature" in block:
+            signed = {"type": "signature_delta", "signature": block["signature"]}
+            yield _named("content_block_delta", index=index, delta=signed)
         yield _named("content_block_stop", index=index)
     usage = {"output_tokens": served.completion_tokens}
     yield _named("message_delta", delta=_stop(choice), usage=usage)
@@ -254,8 +256,25 @@ def _logprobs(parts: Sequence[str]) -> dict[str, Any]:
     return {"content": entries, "refusal": None}
 
 
+# Of each kind of block: the field that streams, and how its pieces are named.
+_DELTAS = {
+    "text": ("text", "text_delta", "text"),
+    "tool_use": ("input", "input_json_delta", "partial_json"),
+    "thinking": ("thinking", "thinking_delta", "thinking"),
+}
+
+
+def _unsigned(block: dict[str, Any]) -> dict[str, str]:
+    return {"signature": ""} if "signature" in block else {}
+
+
 def _content(answer: Answer) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
+    if answer.reasoning_tokens:
+        thought = f"That takes {answer.reasoning_tokens} tokens of thought."
+        signature = hashlib.sha256(f"{thought}{answer.text}".encode("utf-8", "replace")).digest()
+        signed = base64.b64encode(signature).decode()
+        blocks.append({"type": "thinking", "thinking": thought, "signature": signed})
     if answer.text:
         blocks.append({"type": "text", "text": answer.text})
     for call in answer.calls:

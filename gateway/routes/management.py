@@ -30,6 +30,8 @@ from gateway.wire.registry import told
 
 api = APIRouter()
 KNOWN_ERRORS = tuple(TABLE)
+# What OpenAI's and Anthropic's clients each want of a model; nobody knows when it was made.
+_MODEL = {"object": "model", "created": 0, "type": "model", "created_at": "1970-01-01T00:00:00Z"}
 
 
 def shell_of(request: Request) -> Shell:
@@ -56,7 +58,7 @@ def models(caller: Who, shell: Process) -> dict[str, Any]:
     snapshot = shell.snapshot
     policy = snapshot.policy(caller.key)
     rows: list[dict[str, Any]] = [
-        {"id": "auto", "object": "model", "created": 0, "owned_by": "tokenweir"}
+        {"id": "auto", "owned_by": "tokenweir", **_MODEL, "display_name": "auto"}
     ]
     for name, entry in snapshot.settings.models.items():
         if not policy.permits(name, entry.tier):
@@ -65,14 +67,16 @@ def models(caller: Who, shell: Process) -> dict[str, Any]:
         rows.append(
             {
                 "id": name,
-                "object": "model",
-                "created": 0,
+                **_MODEL,
+                "display_name": name,
                 "owned_by": snapshot.provider(name),
                 "tier": entry.tier.value,
                 "context_window": card.window,
             }
         )
-    return {"object": "list", "data": rows}
+    names = [row["id"] for row in rows]
+    ends = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
+    return {"object": "list", "data": rows, **ends}
 
 
 @api.get("/v1/models/{name:path}")

@@ -1,4 +1,4 @@
-"""OpenAI-wire upstreams: the client's bytes out, the provider's bytes back.
+"""Upstreams behind proxies and odd addresses: the client's bytes out, the provider's bytes back.
 
 aiohttp, not httpx: httpx scans its whole pool for every waiting request and collapses
 under many connections (docs/decisions/0008-hot-path.md has the figures).
@@ -19,7 +19,7 @@ from gateway.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from gateway.upstream.address import environment_proxy
+from gateway.upstream.address import credentials, defaults, environment_proxy, root
 from gateway.upstream.patience import Patience
 from gateway.upstream.protocol import MAX_REPLY_BYTES, Outbound, Timeouts, refuse_redirect
 
@@ -31,13 +31,20 @@ _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError, aio
 class DirectUpstream:
     """One provider over a shared connection pool; redirects are never followed."""
 
-    def __init__(self, name: str, base_url: str, api_key: str | None, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        api_key: str | None,
+        timeouts: Timeouts,
+        kind: str = "openai",
+    ) -> None:
         self.name = name
-        self._base = base_url.rstrip("/")
+        self._base = root(kind, base_url)
+        self._defaults = defaults(kind)
         self._timeouts = timeouts
         self._headers = {"content-type": "application/json", "user-agent": "tokenweir"}
-        if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
+        self._headers |= credentials(kind, api_key)
         # Read once: aiohttp's own trust_env looks for ~/.netrc in a thread at every request.
         self._proxy = environment_proxy(self._base)
         self._session: aiohttp.ClientSession | None = None
@@ -100,7 +107,7 @@ class DirectUpstream:
         return await self._open_session().post(
             self._base + call.path,
             data=call.body,
-            headers=call.headers or None,
+            headers={**self._defaults, **call.headers},
             allow_redirects=False,
             proxy=self._proxy,
         )

@@ -99,6 +99,7 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
         stream=request.stream,
         model=entry.model or model,
         headers=ex.forwarded,
+        max_output=prepared.plan.max_output_tokens,
     )
     started = time.perf_counter()
     if not ex.attempts:

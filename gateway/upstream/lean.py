@@ -1,4 +1,4 @@
-"""OpenAI-wire upstreams on plain sockets: HTTP/1.1 by httptools, nothing in between.
+"""Upstreams on plain sockets: HTTP/1.1 by httptools, nothing in between.
 
 It does what this gateway needs of a client and no more: one POST at a time on a connection,
 TLS, keep-alive, 1xx, chunked and counted and unbounded bodies, gzip where a provider insists,
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 
 from gateway.errors import ConnectTimeout, Unanswered, UpstreamFailed
+from gateway.upstream.address import credentials, defaults, root
 from gateway.upstream.lean_wire import Connection, LeanReply
 from gateway.upstream.protocol import Outbound, Timeouts, refuse_redirect
 
@@ -26,18 +27,25 @@ _SECOND_ADDRESS_S = 0.25  # after which the next address of a host is tried, too
 class LeanUpstream:
     """One provider over kept-alive connections; redirects are never followed."""
 
-    def __init__(self, name: str, base_url: str, api_key: str | None, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        api_key: str | None,
+        timeouts: Timeouts,
+        kind: str = "openai",
+    ) -> None:
         self.name = name
         self.timeouts = timeouts
-        parts = urlsplit(base_url.rstrip("/"))
+        parts = urlsplit(root(kind, base_url))
+        self._defaults = defaults(kind)
         self._host = parts.hostname or ""
         self._tls = _tls() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._path = parts.path
         lines = [f"host: {parts.netloc}", "content-type: application/json", "accept: */*"]
         lines += ["accept-encoding: identity", "user-agent: tokenweir"]
-        if api_key:
-            lines.append(f"authorization: Bearer {api_key}")
+        lines += [f"{header}: {value}" for header, value in credentials(kind, api_key).items()]
         self._fixed = ("\r\n".join(lines) + "\r\n").encode()
         self._idle: dict[Connection, float] = {}
 
@@ -60,6 +68,9 @@ class LeanUpstream:
             if "\r" in value or "\n" in value:
                 raise UpstreamFailed(f"header {name} cannot be sent on")
             lines.append(f"{name}: {value}\r\n".encode("latin-1"))
+        for name, value in self._defaults.items():
+            if name not in call.headers:
+                lines.append(f"{name}: {value}\r\n".encode("latin-1"))
         lines.append(b"content-length: %d\r\n\r\n" % len(call.body))
         return b"".join(lines)
 

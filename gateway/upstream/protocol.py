@@ -24,7 +24,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """One call as it goes out: on which wire, where to, what, and whether as a stream."""
+    """One call as it goes out: on which wire, where to, what, and whether as a stream.
+
+    ``max_output`` is the plan's completion limit, tokens, for a wire that must name one.
+    """
 
     wire: str
     path: str
@@ -32,6 +35,7 @@ class Outbound:
     stream: bool
     model: str
     headers: Mapping[str, str]
+    max_output: int = 4096
 
 
 def refuse_redirect(name: str, status: int) -> UpstreamFailed:

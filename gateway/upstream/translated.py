@@ -66,13 +66,10 @@ class TranslatedUpstream:
         name: str,
         timeouts: Timeouts,
         *,
-        kind: str,
         api_key: str | None,
         base_url: str | None,
     ) -> None:
         self.name = name
-        # `kind: anthropic` names its models bare; litellm wants to be told the provider.
-        self._prefix = "anthropic/" if kind == "anthropic" else ""
         self._timeouts = timeouts
         # Without the last one litellm acts on tools itself, and needs a package for it.
         self._fixed: dict[str, Any] = {
@@ -117,7 +114,7 @@ class TranslatedUpstream:
         rest = {k: v for k, v in body.items() if k not in _FIELDS and k not in {"model", "stream"}}
         if rest:
             asked["extra_body"] = rest
-        return {**asked, "model": self._prefix + call.model, "stream": call.stream, **self._fixed}
+        return {**asked, "model": call.model, "stream": call.stream, **self._fixed}
 
     def _refusal(self, error: Exception) -> TranslatedReply:
         status = getattr(error, "status_code", None)

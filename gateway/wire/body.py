@@ -22,6 +22,11 @@ from gateway.errors import InvalidRequest
 MAX_DEPTH = 64
 # Keys the gateway reads at the top level or may set there.
 _SET_KEYS = ("model", "stream", "stream_options", "max_tokens", "max_completion_tokens")
+# A string, or a bracket: all that it takes to find the top level of sound JSON.
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_SCALAR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,{}\[\]"]+', re.DOTALL)
+_COLON = re.compile(rb"\s*:\s*")
+_QUOTE = ord('"')
 # An ASCII letter or underscore written as an escape: part of a key in disguise, perhaps.
 _ESCAPED_ASCII = re.compile(rb"\\u00(?:4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
 
@@ -92,28 +97,67 @@ def check_duplicates(raw: bytes) -> None:
     Raises:
         InvalidRequest: naming the repeated key.
     """
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        return _Pairs(items)
-
-    top = json.loads(raw, object_pairs_hook=pairs)
-    seen: set[str] = set()
-    for key, _ in top.items_seen:
-        if key in seen:
-            raise InvalidRequest(
-                f"the key {key[:64]!r} occurs twice in the request body; send it once",
-                param=key[:64],
-                code="duplicate_key",
-            )
-        seen.add(key)
+    places(raw)
 
 
-class _Pairs(dict[str, Any]):
-    """A dict that remembers every pair it was made from."""
+def places(raw: bytes) -> dict[str, tuple[int, int]]:
+    """Where each top-level value stands in the bytes of a JSON object: start and end.
 
-    def __init__(self, items: list[tuple[str, Any]]) -> None:
-        self.items_seen = items
-        super().__init__(items)
+    Raises:
+        InvalidRequest: naming a key that repeats, however it is spelled.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    depth, key, start = 0, "", 0
+    for match in _TOKEN.finditer(raw):
+        mark = raw[match.start()]
+        if mark == _QUOTE:
+            if depth == 1 and _opens_key(raw, match.start()):
+                key = _new_key(match.group(), found)
+                start = _value_start(raw, match.end())
+                scalar = _SCALAR.match(raw, start)
+                found[key] = (start, scalar.end() if scalar else start)
+        elif mark in b"{[":
+            depth += 1
+        else:
+            depth -= 1
+            if depth == 1:  # the value that began at ``start`` ends here
+                found[key] = (start, match.end())
+    return found
+
+
+def _opens_key(raw: bytes, start: int) -> bool:
+    """Whether the string at ``start`` is a key: what stands before it is `{` or `,`."""
+    at = start - 1
+    while raw[at] in b" \t\r\n":
+        at -= 1
+    return raw[at] in b"{,"
+
+
+def _new_key(text: bytes, found: Mapping[str, tuple[int, int]]) -> str:
+    key: str = orjson.loads(text)
+    if key in found:
+        raise InvalidRequest(
+            f"the key {key[:64]!r} occurs twice in the request body; send it once",
+            param=key[:64],
+            code="duplicate_key",
+        )
+    return key
+
+
+def _value_start(raw: bytes, end: int) -> int:
+    """Offset of the value behind a key that ends at ``end``."""
+    after = _COLON.match(raw, end)
+    return after.end() if after else end
+
+
+def with_values(raw: bytes, values: Mapping[str, Any]) -> bytes:
+    """The same bytes with top-level ``values`` set, wherever such names occur deeper down."""
+    known = places(raw)
+    fresh = {key: value for key, value in values.items() if key not in known}
+    spans = sorted((known[key], key) for key in values if key in known)
+    for (start, end), key in reversed(spans):
+        raw = raw[:start] + orjson.dumps(values[key]) + raw[end:]
+    return with_scalars(raw, {}, fresh) if fresh else raw
 
 
 def with_scalars(raw: bytes, body: Mapping[str, Any], values: Mapping[str, Any]) -> bytes:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping
 from typing import Any
-
-import imagesize
-import orjson
 
 from billing.usage import chat_usage
 from compressor.conversation import Conversation, Media, Message, Part, PartKind, Path
@@ -19,12 +13,10 @@ from gateway.wire import body as bodies
 from gateway.wire import chat_answer
 from gateway.wire.chat_stream import ChatStream, error_event
 from gateway.wire.protocol import Wire
+from gateway.wire.reading import count, dump, flag, model_of, picture_at, user_of, wrong
 from router.plan import RequestFacts
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_USER_CHARS = 200
-# The header of every common image format lies in its first kilobytes.
-_IMAGE_HEAD_BASE64 = 64 * 1024
 
 
 def parse(raw: bytes, headers: ClientHeaders) -> ChatRequest:
@@ -37,48 +29,36 @@ def parse(raw: bytes, headers: ClientHeaders) -> ChatRequest:
     spliceable = bodies.spliceable(raw)
     if not spliceable:
         bodies.check_duplicates(raw)
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise _wrong("model", model, "a non-empty string, one of GET /v1/models or `auto`")
+    model = model_of(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", messages, "a non-empty array of message objects")
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise _wrong("stream", stream, "true or false")
+        raise wrong("messages", messages, "a non-empty array of message objects")
+    stream = flag(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise _wrong("stream_options", options, "an object")
+        raise wrong("stream_options", options, "an object")
     conversation = Conversation(
         messages=tuple(_message(index, item) for index, item in enumerate(messages)),
         tools=_tools(body),
         response_schema=_schema(body),
     )
-    user = headers.user or body.get("user")
     return ChatRequest(
         wire="chat",
         raw=raw,
         body=body,
         conversation=conversation,
         facts=_facts(model, body, conversation, headers),
-        stream=bool(stream),
+        stream=stream,
         wants_usage=bool(options and options.get("include_usage")),
         spliceable=spliceable,
-        user=user[:_USER_CHARS] if isinstance(user, str) and user else None,
+        user=user_of(headers.user, body.get("user")),
     )
-
-
-def _wrong(param: str, value: object, expected: str) -> InvalidRequest:
-    shown = "missing" if value is None else f"a {type(value).__name__}"
-    if isinstance(value, int | float) or value in ("", []):
-        shown = repr(value)
-    return InvalidRequest(f"{param!r} is {shown}; expected {expected}", param=param)
 
 
 def _message(index: int, item: object) -> Message:
     where = f"messages[{index}]"
     if not isinstance(item, dict):
-        raise _wrong(where, item, "an object with role and content")
+        raise wrong(where, item, "an object with role and content")
     role = item.get("role")
     if not isinstance(role, str) or role not in _ROLES:
         shown = repr(role[:32]) if isinstance(role, str) else type(role).__name__
@@ -90,7 +70,7 @@ def _message(index: int, item: object) -> Message:
     parts: list[Part] = []
     reasoning = item.get("reasoning_content") or item.get("thinking_blocks")
     if reasoning:
-        text = reasoning if isinstance(reasoning, str) else _dump(reasoning)
+        text = reasoning if isinstance(reasoning, str) else dump(reasoning)
         parts.append(Part(PartKind.REASONING, text))
     parts.extend(_content(item, role, path))
     parts.extend(_calls(item, where))
@@ -110,13 +90,13 @@ def _content(item: Mapping[str, Any], role: str, path: Path) -> list[Part]:
         return [Part(PartKind.OPAQUE, refusal)] if isinstance(refusal, str) else []
     if not isinstance(content, list):
         where = f"messages[{path[1]}].content"
-        raise _wrong(where, content, "a string, an array of parts, or null")
+        raise wrong(where, content, "a string, an array of parts, or null")
     return [_part(part, kind, (*path, "content", n), call_id) for n, part in enumerate(content)]
 
 
 def _part(part: object, kind: PartKind, path: Path, call_id: str | None) -> Part:
     if not isinstance(part, dict):
-        raise _wrong(f"messages[{path[1]}].content[{path[3]}]", part, "an object with a type")
+        raise wrong(f"messages[{path[1]}].content[{path[3]}]", part, "an object with a type")
     mark = "cache_control" in part
     text = part.get("text")
     if isinstance(text, str) and part.get("type") in {"text", "input_text", "output_text", None}:
@@ -127,30 +107,16 @@ def _part(part: object, kind: PartKind, path: Path, call_id: str | None) -> Part
         case "input_audio":
             return Part(PartKind.AUDIO, media=_audio(part.get("input_audio")), cache_mark=mark)
         case "file":
-            return Part(PartKind.FILE, media=Media(bytes_=len(_dump(part))), cache_mark=mark)
+            return Part(PartKind.FILE, media=Media(bytes_=len(dump(part))), cache_mark=mark)
         case _:
-            return Part(PartKind.OPAQUE, _dump(part), cache_mark=mark)
+            return Part(PartKind.OPAQUE, dump(part), cache_mark=mark)
 
 
 def _image(value: object) -> Media:
-    url = value.get("url") if isinstance(value, dict) else value
-    detail = value.get("detail", "auto") if isinstance(value, dict) else "auto"
-    detail = detail if isinstance(detail, str) else "auto"
-    if not isinstance(url, str) or not url.startswith("data:"):
-        return Media(detail=detail)  # a remote image: its size is the provider's to find out
-    _, _, payload = url.partition(",")
-    try:
-        head = base64.b64decode(payload[:_IMAGE_HEAD_BASE64])
-        width, height = imagesize.get(io.BytesIO(head))
-    except (binascii.Error, ValueError, OSError):
-        width = height = -1
-    known = width > 0 and height > 0
-    return Media(
-        width=int(width) if known else None,
-        height=int(height) if known else None,
-        detail=detail,
-        bytes_=len(payload) * 3 // 4,
-    )
+    if not isinstance(value, dict):
+        return picture_at(value)
+    detail = value.get("detail")
+    return picture_at(value.get("url"), detail if isinstance(detail, str) else "auto")
 
 
 def _audio(value: object) -> Media:
@@ -163,12 +129,12 @@ def _calls(item: Mapping[str, Any], where: str) -> list[Part]:
     if calls is None:
         return []
     if not isinstance(calls, list):
-        raise _wrong(f"{where}.tool_calls", calls, "an array")
+        raise wrong(f"{where}.tool_calls", calls, "an array")
     parts = []
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            parts.append(Part(PartKind.OPAQUE, _dump(call)))
+            parts.append(Part(PartKind.OPAQUE, dump(call)))
             continue
         text = f"{function.get('name', '')}\n{function.get('arguments', '')}"
         call_id = call.get("id")
@@ -183,14 +149,14 @@ def _tools(body: Mapping[str, Any]) -> tuple[str, ...]:
     if tools is None:
         return ()
     if not isinstance(tools, list):
-        raise _wrong("tools", tools, "an array of tool objects")
-    return tuple(_dump(tool) for tool in tools)
+        raise wrong("tools", tools, "an array of tool objects")
+    return tuple(dump(tool) for tool in tools)
 
 
 def _schema(body: Mapping[str, Any]) -> str:
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
-        return _dump(wanted.get("json_schema"))
+        return dump(wanted.get("json_schema"))
     return ""
 
 
@@ -202,7 +168,7 @@ def _facts(
     return RequestFacts(
         requested_model=model,
         max_output_tokens=_limit(body),
-        choices=_count(body, "n", 1),
+        choices=count(body, "n", 1) or 1,
         tool_count=len(conversation.tools),
         image_count=sum(p.kind is PartKind.IMAGE for m in messages for p in m.parts),
         json_schema=isinstance(wanted, dict) and str(wanted.get("type")).startswith("json"),
@@ -219,25 +185,12 @@ def _facts(
 def _limit(body: Mapping[str, Any]) -> int | None:
     for key in ("max_completion_tokens", "max_tokens"):
         if body.get(key) is not None:
-            return _count(body, key, 1)
+            return count(body, key, None)
     return None
-
-
-def _count(body: Mapping[str, Any], key: str, default: int) -> int:
-    value = body.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _wrong(key, value, "an integer of at least 1")
-    return value
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _dump(value: object) -> str:
-    return orjson.dumps(value).decode()
 
 
 WIRE = Wire(
