@@ -33,6 +33,7 @@ Forbidden = Literal[
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _HASH = re.compile(r"^sha256:([0-9a-fA-F]{64})$")
 _SHARE = re.compile(r"^\s*(\d{1,3}(?:\.\d+)?)\s*%\s*(?:of\s+sessions)?\s*$")
+_POINTS = re.compile(r"^\s*(\d{1,2}(?:\.\d+)?)\s*(?:%|points?)\s*$")
 _DURATION = re.compile(r"^\s*(\d+)\s*(s|m|h|d|seconds?|minutes?|hours?|days?)\s*$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,16 @@ def _share(value: object) -> Decimal:
     if share > 1:
         raise ValueError(f"{value!r} is more than everything")
     return share
+
+
+def _points(value: object) -> Decimal:
+    """``2 points`` (of a success rate) as 0.02."""
+    if isinstance(value, Decimal):
+        return value
+    found = _POINTS.match(str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is no distance of two rates: write for example `2 points`")
+    return decimal_of(found[1]) / 100
 
 
 def _days(value: object) -> int:
@@ -209,6 +220,14 @@ class RecordConfig(BaseModel):
     bodies: Annotated[int, BeforeValidator(_days)] = 0
 
 
+class SavingsConfig(BaseModel):
+    """``savings``: how far below the holdout's the routed success rate may be and be clean."""
+
+    model_config = _STRICT
+
+    delta: Annotated[Decimal, BeforeValidator(_points)] = Decimal("0.02")
+
+
 Keys = Annotated[dict[Name, Annotated[KeyConfig, BeforeValidator(_hash)]], Field(default={})]
 
 
@@ -227,6 +246,7 @@ class BillingSection(BaseModel):
     holdout: Share = Decimal(0)
     prices: PricesConfig = PricesConfig()
     record: RecordConfig = RecordConfig()
+    savings: SavingsConfig = SavingsConfig()
     on_store_failure: Annotated[int, BeforeValidator(_store_failure)] = 0
 
     @field_validator("ladders", mode="before")

@@ -25,6 +25,7 @@ from billing.errors import LedgerUnavailable
 from billing.receipt import Receipt
 from billing.reconcile import Delta
 from billing.reports import Row, Scope
+from billing.savings import CLEAN_DELTA
 from billing.savings_report import Report
 
 LISTED = 1000
@@ -64,7 +65,10 @@ class Source:
 
     def savings(self, scope: Scope) -> Report:
         """What routing saved, how sure that is, and through what."""
-        return _savings(self.url, self.mark, scope)
+        delta = CLEAN_DELTA
+        if self.accounts is not None:
+            delta = float(self.accounts.config.savings.delta)
+        return _savings(self.url, self.mark, scope, delta)
 
     def labels(self, by: str) -> list[str]:
         """Every name of a group."""
@@ -167,8 +171,8 @@ def _daily(url: str, mark: int, zone: str, scope: Scope) -> list[tuple[date, Row
 
 # Outcomes come without a receipt, so the watermark alone would keep an old success rate.
 @st.cache_data(show_spinner=False, max_entries=_MANY, ttl=60)
-def _savings(url: str, mark: int, scope: Scope) -> Report:
-    return savings_report.report(url, scope)
+def _savings(url: str, mark: int, scope: Scope, delta: float) -> Report:
+    return savings_report.report(url, scope, delta)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)

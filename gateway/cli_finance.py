@@ -60,7 +60,9 @@ def savings(
     from billing.savings_report import report, to_json
     from gateway.finance_tables import print_savings
 
-    found = report(load(config, offline=True).database, _scope(start, end, team))
+    settings = load(config, offline=True)
+    delta = float(settings.accounts.config.savings.delta)
+    found = report(settings.database, _scope(start, end, team), delta)
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=2))
     else:

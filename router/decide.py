@@ -179,11 +179,14 @@ def _fallbacks(
 ) -> tuple[Candidate, ...]:
     """What to try next, cheapest first, then what the operator declared for an outage.
 
-    Observe mode changes nothing but what the operator declared.
+    Observe mode changes nothing but what the operator declared. Where fallbacks are
+    forbidden, no model is tried that was neither chosen nor asked for.
     """
     observing = situation.policy.mode == "observe"
     rest = [] if observing else [c for c in candidates if c.ok and c is not choice]
     rest.sort(key=lambda c: (_cost(c), c.model, c.way))
+    if "fallback" in situation.policy.forbid:
+        return tuple(c for c in rest if c.model in {choice.model, asked.option.name})
     if situation.facts.mode == "pass" or situation.facts.signed_thinking:
         return tuple(rest)
     taken = {(c.model, c.way) for c in (choice, *rest)}

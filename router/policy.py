@@ -19,7 +19,9 @@ from compressor.recipe import Way
 from router.errors import PolicyInvalid
 from router.plan import Tier
 
-FORBIDDABLE = frozenset({"lossless", "trim", "compress", "route", "downgrade", "response_cache"})
+FORBIDDABLE = frozenset(
+    {"lossless", "trim", "compress", "route", "downgrade", "response_cache", "fallback"}
+)
 MARGIN = 0.10
 _STRENGTH = {way: number for number, way in enumerate(Way)}
 HARD_RATIO = 2.0  # `prefer: {fit: hard}` compresses this many times harder

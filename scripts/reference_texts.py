@@ -13,6 +13,7 @@ DEFAULTS = {
     "RootSection.keys": "",
     "RootSection.holdout": "`0%`",
     "RecordConfig.bodies": "`never`",
+    "SavingsConfig.delta": "`2 points`",
     "QualitySection.floor": "`97% of requested`",
     "Limits.max_request": "",
 }
@@ -56,6 +57,7 @@ SECTIONS = {
         "Where `notify` rungs are told: every channel named here, once a window and rung.",
     ),
     "SmtpSection": ("`notify.smtp`", "E-mail."),
+    "SavingsConfig": ("`savings`", "When a saving is called clean."),
     "RecordConfig": ("`record`", "What is kept beside receipts."),
 }
 
@@ -108,6 +110,7 @@ TEXTS = {
     "measured: `5% of sessions`.",
     "RootSection.prices": "See `prices`.",
     "RootSection.record": "See `record`.",
+    "RootSection.savings": "See `savings`.",
     "RootSection.on_store_failure": "Where shared budgets cannot be reached: `closed` refuses what "
     "does not fit in what this process has claimed, `open 5m` goes on by the last figures.",
     "ServerSection.host": "Address to listen on.",
@@ -222,5 +225,7 @@ TEXTS = {
     "PricesConfig.overrides": "See `prices.overrides[]`.",
     "PricesConfig.unpriced": "`reject`: a model without a price is refused with 402. A ceiling "
     "such as `{ input: 20, output: 80 }`: it is held and booked at that, and counted.",
+    "SavingsConfig.delta": "Savings are clean where the routed success rate is at most this far "
+    "below the holdout's: `2 points`.",
     "RecordConfig.bodies": "How long request bodies are kept: `never`, `7 days`. " + _LATER,
 }  # fmt: skip

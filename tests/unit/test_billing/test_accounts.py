@@ -203,3 +203,12 @@ def test_lengths_of_time() -> None:
     assert accounts(on_store_failure="open 5m").config.on_store_failure == 300
     assert accounts(on_store_failure="closed").config.on_store_failure == 0
     assert accounts(record={"bodies": "never"}).config.record.bodies == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "share"), [("2 points", "0.02"), ("1.5%", "0.015"), (None, "0.02")]
+)
+def test_how_clean_savings_must_be(said: str | None, share: str) -> None:
+    """`savings.delta` is a distance of two success rates; two points where nothing is said."""
+    tree = accounts(**({} if said is None else {"savings": {"delta": said}}))
+    assert tree.config.savings.delta == Decimal(share)

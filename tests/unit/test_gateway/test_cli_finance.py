@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from billing.ledger import HoldRequest, Ledger
 from billing.money import nano
+from billing.outcome_rows import post
+from billing.outcomes import outcome_of
 from billing.receipt import Line, Receipt
 from billing.recovery import orphan
 from gateway.cli import app, main
@@ -204,3 +206,21 @@ def test_a_month_is_closed_by_command(place: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run("export"))))
     assert {row["state"] for row in rows} == {"closed"}
     run("ledger", "verify")
+
+
+@pytest.mark.parametrize(("delta", "clean"), [("", False), ("savings: { delta: 40 points }", True)])
+def test_the_policy_says_what_clean_is(place: Path, delta: str, clean: bool) -> None:
+    """Savings with two of three tasks accepted are clean only where `savings.delta` allows it."""
+    text = (place / "weir.yaml").read_text() + delta + "\n"
+    (place / "weir.yaml").write_text(text)
+    settings = parse(text.replace("${NOT_SET}", "sk-x"), "weir.yaml")
+    ledger = Ledger(settings.database, settings.accounts, lambda: OCT_21).open()
+    for number, arm in enumerate(("routed", "routed", "routed", "holdout")):
+        one = receipt(f"task{number}", 10**8, task=f"t{number}", arm=arm)
+        ledger.settle(ledger.hold(request(one.request_id)), one)
+    ledger.close()
+    for number in range(4):
+        word = "rejected" if number == 0 else "accepted"
+        body = {"task": f"t{number}", "outcome": word}
+        post(settings.database, outcome_of(body, "t", "k", OCT_21))
+    assert json.loads(run("savings", "--json"))["clean"] is clean

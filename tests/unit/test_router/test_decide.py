@@ -201,6 +201,16 @@ def test_models_outside_the_permissions_are_never_used() -> None:
     assert {c.model for c in used} == {MID}
 
 
+def test_a_forbidden_fallback_leaves_no_third_model() -> None:
+    """`forbid: [fallback]` tries nothing that was neither chosen nor asked for."""
+    options = tuple(replace(o, fallbacks=(LONG,)) if o.name == MID else o for o in OPTIONS)
+    free = decide(situation(options=options))
+    bound = decide(situation(options=options, policy=narrow(POLICY, forbid=["fallback"])))
+    assert chosen(bound) == chosen(free)
+    assert LONG in {c.model for c in free.fallbacks}
+    assert {c.model for c in bound.fallbacks} <= {MID, chosen(bound)[0]}
+
+
 def test_a_warm_cache_is_worth_more_than_a_switch_that_loses_it() -> None:
     """A prefix warm at the asked-for model keeps the request there when a trim costs more."""
     warm = measured(20_000, document=19_000)
