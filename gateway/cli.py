@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from billing.errors import BillingError
-from gateway import cli_finance
+from gateway import cli_finance, cli_probe
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -45,6 +45,7 @@ app.add_typer(ledger_app, name="ledger")
 register(app, policy_app)
 register_policy(policy_app, prices_app)
 cli_finance.register(app)
+cli_probe.register(app)
 
 
 @app.command()

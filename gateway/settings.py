@@ -20,6 +20,7 @@ from billing.accounts import Accounts, BillingSection, VirtualKey, build_account
 from billing.policy_schema import NodeConfig
 from billing.price_layers import PriceTerms
 from billing.schema import check_url, url_beside
+from gateway.card_files import read_cards
 from gateway.contract_files import Contracts, read_contracts
 from gateway.notify import NotifySection
 from gateway.upstream.protocol import Timeouts
@@ -157,6 +158,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
     upstreams = {n: _upstream(n, spec, document) for n, spec in root.upstreams.items()}
     _check_references(root, document)
     contracts = read_contracts(root.prices, document, root.upstreams)
+    models, cards = read_cards(root.models, document)
     try:
         accounts = build_accounts(root)
         policy = route_policy(root.routing, root.fit)
@@ -171,7 +173,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         journal=str(Path(source).parent / root.journal),
         server=root.server,
         upstreams=upstreams,
-        models=root.models,
+        models=models,
         routing=root.routing,
         fit=root.fit,
         policy=policy,
@@ -179,7 +181,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         contracts=contracts,
         notify=root.notify,
         ceiling=None if root.prices.unpriced == "reject" else root.prices.unpriced,
-        hash="sha256:" + hashlib.sha256((text + contracts.text).encode()).hexdigest(),
+        hash="sha256:" + hashlib.sha256((text + contracts.text + cards).encode()).hexdigest(),
     )
 
 

@@ -23,8 +23,9 @@ from typing import Any
 from compressor.measure import measure
 from compressor.media import media_rule
 from compressor.tokens import TokenCounter, load_counter
-from gateway.simulator_answer import answer
+from gateway.simulator_answer import Answer, answer, prompt_text
 from gateway.simulator_cache import PromptCache
+from gateway.simulator_reader import answer_from_notes
 from gateway.simulator_reply import (
     Choice,
     Event,
@@ -63,6 +64,8 @@ class SimSettings:
     served with a window of 1,048,576. ``ttft_ms``, ``prefill_ms_per_1k`` and
     ``per_token_ms`` are latencies in milliseconds. ``api_key``: the only key accepted,
     None for any. ``max_output`` is the completion limit where a body names none, tokens.
+    ``reads`` plants an effective context: tokens up to which the questions of a probe are
+    answered right, by kind of reading.
     """
 
     models: Mapping[str, int] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class SimSettings:
     cache_ttl_s: float = 300.0
     api_key: str | None = None
     max_output: int = 4096
+    reads: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -224,11 +228,12 @@ class Simulator:
                 param="messages",
                 code="context_length_exceeded",
             )
-        choices = tuple(self._choice(request, index) for index in range(request.choices))
+        said = answer_from_notes(prompt_text(request), prompt_tokens, self._settings.reads)
+        choices = tuple(self._choice(request, index, said) for index in range(request.choices))
         return request, Served("", 0, request.model, choices, prompt_tokens, 0, 0)
 
-    def _choice(self, request: SimRequest, index: int) -> Choice:
-        made = answer(request, index)
+    def _choice(self, request: SimRequest, index: int, said: str | None) -> Choice:
+        made = answer(request, index) if said is None else Answer(said)
         limit = request.max_tokens or self._settings.max_output
         thought = made.reasoning_tokens
         if thought >= limit:
@@ -350,6 +355,12 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
+def _lengths(text: str) -> dict[str, int]:
+    """``literal=20000,multi=8000`` as a mapping."""
+    pairs = (pair.split("=", 1) for pair in text.split(",") if pair)
+    return {kind: int(tokens) for kind, tokens in pairs}
+
+
 def main() -> None:
     """Run the simulator until it is told to stop."""
     parser = argparse.ArgumentParser(prog="python -m gateway.simulator", description=__doc__)
@@ -359,6 +370,9 @@ def main() -> None:
     parser.add_argument("--ttft-ms", type=float, default=0.0)
     parser.add_argument("--prefill-ms-per-1k", type=float, default=0.0)
     parser.add_argument("--per-token-ms", type=float, default=0.0)
+    parser.add_argument(
+        "--reads", default="", help="planted effective context: literal=20000,multi=8000"
+    )
     parser.add_argument("--api-key", default=None, help="the only key accepted (default: any)")
     options = parser.parse_args()
     import uvicorn
@@ -368,6 +382,7 @@ def main() -> None:
         prefill_ms_per_1k=options.prefill_ms_per_1k,
         per_token_ms=options.per_token_ms,
         api_key=options.api_key,
+        reads=_lengths(options.reads),
     )
     app = create_simulator(settings, lambda: time.time_ns() / 1e9)
     config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning")

@@ -123,6 +123,11 @@ def _digest(request: SimRequest, choice: int) -> int:
     return int.from_bytes(state.digest(), "big")
 
 
+def prompt_text(request: SimRequest) -> str:
+    """All that the model reads of a request, without its tools."""
+    return _prompt_text(request.conversation)
+
+
 def _prompt_text(conversation: Conversation) -> str:
     return "\n".join(message.text for message in conversation.messages)
 

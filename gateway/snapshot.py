@@ -144,11 +144,14 @@ class Snapshot:
 def card_of(name: str, entry: ModelEntry, catalog: Catalog) -> ModelCard:
     """The catalog's card with the operator's own figures put in."""
     card = catalog.lookup(entry.model or name)
-    return card.adjusted(window=entry.context_window, effective=entry.effective_context)
+    return card.adjusted(window=entry.context_window, effective=entry.lengths)
 
 
 def _catalog_hash(catalog: Catalog, models: Mapping[str, ModelEntry]) -> str:
-    own = {n: [m.context_window, m.effective_context] for n, m in sorted(models.items())}
+    own = {
+        name: entry.model_dump(mode="json", include={"context_window", "effective_context"})
+        for name, entry in sorted(models.items())
+    }
     text = catalog.hash + json.dumps(own, sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from importlib import resources
 from typing import Any
 
+from router.effective import LENGTHS, PROBE, EffectiveLengths
 from router.errors import CatalogInvalid
 from router.need import Need, NeedKind
 
@@ -40,15 +41,29 @@ _VERSION = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Where a length of a card is from.
+
+    ``confidence``: primary (the benchmark's own table), derived (from published scores),
+    secondary (a third party), configured (the operator says so) or probed (`weir probe`).
+    """
+
+    source: str
+    date: str | None
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """One model's limits. Lengths in tokens of the model's own tokenizer.
 
     ``window`` is the provider's limit of prompt and completion together. ``literal``,
     ``semantic`` and ``multi`` are None where nothing was measured. One token of encoding
     ``tokenizer`` is about ``token_ratio`` tokens of the model; ``exact`` says that it is
-    exactly one. ``confidence`` speaks of the three effective lengths: primary, derived,
-    secondary, configured, or default. ``window_known`` is False for a model of which
-    nothing at all is known. ``media_rule`` and ``media_figures`` name the rule and figures
+    exactly one. ``confidence`` is that of the best-founded length (``Measured``), or default
+    where none is known. ``window_known`` is False for a model of which
+    nothing at all is known. ``measured`` says of each length that is not None where it is
+    from. ``media_rule`` and ``media_figures`` name the rule and figures
     by which images count; ``images`` whether the model reads them.
     """
 
@@ -69,16 +84,20 @@ class ModelCard:
     window_known: bool = True
     images: bool = True
     media_figures: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
         """Whether ``tokenizer`` counts as the provider does (OpenAI's own models only)."""
         return self.token_ratio == 1.0
 
-    def adjusted(self, *, window: int | None, effective: int | None) -> ModelCard:
+    def adjusted(
+        self, *, window: int | None, effective: int | EffectiveLengths | None
+    ) -> ModelCard:
         """This card with an operator's own window and effective context put in.
 
-        A declared effective context (probed, say) stands for all three kinds of reading.
+        One number stands for all three kinds of reading; of lengths by kind, those that are
+        not named stay the catalog's.
         """
         card = self
         if window is not None:
@@ -86,15 +105,17 @@ class ModelCard:
             card = replace(
                 card, window=window, max_output=min(max_output, window), window_known=True
             )
-        if effective is not None:
-            card = replace(
-                card,
-                literal=effective,
-                semantic=effective,
-                multi=effective,
-                confidence="configured",
-            )
-        return card
+        if isinstance(effective, int):
+            effective = EffectiveLengths(literal=effective, semantic=effective, multi=effective)
+        return card if effective is None else _with(card, effective)
+
+
+def _with(card: ModelCard, lengths: EffectiveLengths) -> ModelCard:
+    own = {kind: found for kind in LENGTHS if (found := getattr(lengths, kind)) is not None}
+    day = lengths.date.isoformat() if lengths.date else None
+    confidence = "probed" if lengths.source == PROBE else "configured"
+    said = {kind: Measured(lengths.source, day, confidence) for kind in own}
+    return replace(card, confidence=confidence, measured={**card.measured, **said}, **own)
 
 
 def effective(card: ModelCard, need: Need) -> int:
@@ -199,13 +220,14 @@ def _rows(data: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 
 
 def _card(row: Mapping[str, Any]) -> ModelCard:
+    said = {kind: row[kind] for kind in LENGTHS if row.get(kind) is not None}
     card = ModelCard(
         model=str(row["model"]),
         window=int(row["window"]),
         max_output=int(row["max_output"]),
-        literal=row.get("literal"),
-        semantic=row.get("semantic"),
-        multi=row.get("multi"),
+        literal=_tokens(said.get("literal")),
+        semantic=_tokens(said.get("semantic")),
+        multi=_tokens(said.get("multi")),
         tokenizer=str(row["tokenizer"]),
         token_ratio=float(row["token_ratio"]),
         media_rule=str(row["media_rule"]),
@@ -216,6 +238,10 @@ def _card(row: Mapping[str, Any]) -> ModelCard:
         small=bool(row.get("small", False)),
         images=bool(row.get("images", True)),
         media_figures=dict(row.get("media_figures", {})),
+        measured={
+            kind: Measured(length["source"], length.get("date"), length["confidence"])
+            for kind, length in said.items()
+        },
     )
     lengths = (card.literal, card.semantic, card.multi)
     if card.window <= 0 or not 0 < card.max_output <= card.window or card.token_ratio <= 0:
@@ -223,6 +249,10 @@ def _card(row: Mapping[str, Any]) -> ModelCard:
     if any(length is not None and not 0 <= length <= card.window for length in lengths):
         raise ValueError(f"card {card.model!r}: an effective length beyond its window")
     return card
+
+
+def _tokens(said: Mapping[str, Any] | None) -> int | None:
+    return None if said is None else int(said["tokens"])
 
 
 def bundled_catalog() -> Catalog:

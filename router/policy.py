@@ -18,6 +18,7 @@ from billing.price_layers import PriceTerms
 from compressor.recipe import Way
 from router.errors import PolicyInvalid
 from router.plan import Tier
+from router.effective import EffectiveLengths
 
 FORBIDDABLE = frozenset(
     {"lossless", "trim", "compress", "route", "downgrade", "response_cache", "fallback"}
@@ -48,8 +49,9 @@ class ModelEntry(_Section):
     """One entry of ``models:``: where a public name is served and what it is for.
 
     ``model`` is the provider's own name, by default the public one. ``fallbacks`` are
-    public names tried when the upstream fails. ``effective_context`` replaces the
-    catalog's figures. ``free: true`` says that it costs nothing; else a price must be known.
+    public names tried when the upstream fails. ``effective_context`` replaces the catalog's
+    figures: one number, lengths by kind of reading, or the path of a card file.
+    ``free: true`` says that it costs nothing; else a price must be known.
     """
 
     upstream: str
@@ -57,7 +59,7 @@ class ModelEntry(_Section):
     tier: Tier = Tier.MID
     fallbacks: tuple[str, ...] = ()
     context_window: int | None = Field(default=None, gt=0)
-    effective_context: int | None = Field(default=None, gt=0)
+    effective_context: int | EffectiveLengths | str | None = None
     region: str | None = None
     price: PriceTerms | None = None
     free: bool = False
@@ -66,13 +68,22 @@ class ModelEntry(_Section):
     def _one_price(self) -> ModelEntry:
         if self.free and self.price is not None:
             raise ValueError("a model is either free or has a price, not both")
-        both = self.context_window, self.effective_context
-        if both[0] is not None and both[1] is not None and both[1] > both[0]:
+        reads = self.effective_context
+        if isinstance(reads, int) and reads <= 0:
+            raise ValueError("effective_context is a number of tokens above 0")
+        longest = reads.longest if isinstance(reads, EffectiveLengths) else reads
+        window = self.context_window
+        if window is not None and isinstance(longest, int) and longest > window:
             raise ValueError("effective_context lies beyond context_window")
         return self
 
     @property
     def terms(self) -> PriceTerms | None:
+    @property
+    def lengths(self) -> int | EffectiveLengths | None:
+        """The declared effective context. A card file is read before (gateway.card_files)."""
+        return None if isinstance(self.effective_context, str) else self.effective_context
+
         """The declared price, or None where the price book must know one."""
         return PriceTerms(free=True) if self.free else self.price
 

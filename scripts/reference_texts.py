@@ -24,6 +24,10 @@ SECTIONS = {
     "UpstreamSection": ("`upstreams.NAME`", "One provider: where it is, how it is spoken to."),
     "TimeoutsSection": ("`upstreams.NAME.timeouts`", "Seconds."),
     "ModelEntry": ("`models.NAME`", "A public name: where it is served and what it is for."),
+    "EffectiveLengths": (
+        "`models.NAME.effective_context`",
+        "Tokens by kind of reading; what is not named is the catalog's. 0: below 1,024.",
+    ),
     "PriceTerms": (
         "`models.NAME.price`",
         (
@@ -142,7 +146,15 @@ TEXTS = {
     "ModelEntry.tier": "`small`, `mid` or `long`: what routing uses it for.",
     "ModelEntry.fallbacks": "Public names tried when the upstream fails before the first byte.",
     "ModelEntry.context_window": "Tokens. Default: the catalog's.",
-    "ModelEntry.effective_context": "Tokens up to which quality holds. Default: the catalog's.",
+    "ModelEntry.effective_context": (
+        "Tokens up to which quality holds: one number, `{ literal: ..., semantic: ..., multi: ... }`"
+        ", or the path of a card that `weir probe` wrote. Default: the catalog's (`weir models`)."
+    ),
+    "EffectiveLengths.literal": "For finding words that stand in the question.",
+    "EffectiveLengths.semantic": "For finding what only means the same.",
+    "EffectiveLengths.multi": "For reading many places at once.",
+    "EffectiveLengths.source": "Who measured it.",
+    "EffectiveLengths.date": "When.",
     "ModelEntry.region": "Where it is served. Default: its upstream's.",
     "ModelEntry.price": "See `models.NAME.price`. Default: the price book's.",
     "ModelEntry.free": "It costs nothing, such as a model of your own.",

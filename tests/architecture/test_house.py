@@ -49,6 +49,7 @@ TESTED_BY = {
     "gateway/upstream/unpack.py": "tests/contract/test_upstream_clients.py",
     "gateway/workers_child.py": "tests/integration/test_workers.py",
     "gateway/charges.py": "tests/unit/test_gateway/test_pipeline.py",
+    "gateway/cards_table.py": "tests/unit/test_gateway/test_cli_probe.py",
     "gateway/cli_audit.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/cli_common.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/dry.py": "tests/unit/test_gateway/test_cli.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 
 import pytest
 
@@ -120,3 +121,17 @@ def test_names_are_stripped_to_the_model() -> None:
     assert plain_name("gpt-5.4") == "gpt-5.4"
     assert plain_name("us.anthropic.claude-opus-5-5-v1:0") == "claude-opus-5-5"
     assert isinstance(CATALOG.lookup("gpt-5.4"), ModelCard)
+
+
+def test_every_length_says_where_it_is_from() -> None:
+    """A measured length names a known source and a confidence; what is None names nothing."""
+    sources = json.loads(
+        resources.files("router").joinpath("data", "models.json").read_text("utf-8")
+    )["sources"]
+    for card in bundled_catalog().cards.values():
+        for kind in ("literal", "semantic", "multi"):
+            said = card.measured.get(kind)
+            assert (said is None) == (getattr(card, kind) is None), card.model
+            if said is not None:
+                assert said.source in sources
+                assert said.confidence in {"primary", "derived", "secondary"}

@@ -1,0 +1,118 @@
+"""A probe finds a planted effective context, within its budget, and goes on where it stopped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from billing.money import nano
+from billing.price import Price
+from billing.prices import PriceBook
+from compressor.tokens import load_counter
+from gateway.probe_ask import Asker, Target
+from gateway.probe_run import (
+    Journal,
+    JournalMismatch,
+    Probe,
+    Purse,
+    Row,
+    Setup,
+    cost_estimate,
+    kinds_of,
+)
+from gateway.simulator import SimSettings, create_simulator
+from router.probe import Range
+from router.probe_tasks import Kind
+
+PLANTED = {"literal": 20_000, "semantic": 5_600, "multi": 11_000}
+COUNTER = load_counter("o200k_base")
+OVER = Range(shortest=1_024, longest=32_768)
+SETUP = Setup("sim-1", tuple(Kind), OVER, seed=1, max_output=128)
+
+
+def price() -> Price:
+    return PriceBook.bundled().price("openai", "gpt-4o-mini", datetime(2026, 11, 1, tzinfo=UTC))
+
+
+def probe(folder: Path, budget: str | None = None, setup: Setup = SETUP) -> tuple[Probe, Asker]:
+    """A probe of the simulator over its real wire."""
+    app = create_simulator(SimSettings(reads=PLANTED, encoding="cl100k_base"), lambda: 0.0)
+    transport = httpx.ASGITransport(app=app)
+    asker = Asker(Target("http://sim/v1", setup.model, api_key="k"), transport)
+    journal = Journal(folder / "sim.jsonl", setup)
+    purse = Purse(price(), None if budget is None else nano(budget))
+    return Probe(setup, COUNTER, asker.ask, journal, purse), asker
+
+
+async def finished(job: Probe, asker: Asker) -> bool:
+    try:
+        return await job.run()
+    finally:
+        await asker.close()
+
+
+@pytest.mark.slow
+async def test_a_planted_effective_context_is_found_within_a_tenth(tmp_path: Path) -> None:
+    """Each kind's length is found in the provider's own tokens, though we count with others."""
+    job, asker = probe(tmp_path)
+    estimate = cost_estimate(SETUP, price())
+    assert await finished(job, asker)
+    for search in job.searches:
+        planted = PLANTED[search.kind.value]
+        assert 0.9 * planted <= search.reach().tokens <= 1.1 * planted, search.reach()
+    assert 0 < job.purse.spent_nano < estimate[1] < estimate[2]
+    assert job.purse.held_nano == 0
+
+
+async def test_a_budget_is_never_broken_and_a_probe_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
+    """Stopped by its budget, the same probe with more asks only what is missing."""
+    setup = Setup("sim-1", (Kind.SEMANTIC,), OVER, seed=1, max_output=128)
+    job, asker = probe(tmp_path, "0.004", setup)
+    assert not await finished(job, asker)
+    spent, answered = job.purse.spent_nano, len(job.journal.rows)
+    assert 0 < spent <= nano("0.004")
+    more, asker = probe(tmp_path, "1.00", setup)
+    assert more.purse.spent_nano == spent
+    asked: list[Row] = []
+    more.told = asked.append
+    assert await finished(more, asker)
+    assert len(asked) == len(more.journal.rows) - answered
+    (tmp_path / "again").mkdir()
+    whole, asker = probe(tmp_path / "again", None, setup)
+    assert await finished(whole, asker)
+    assert whole.searches[0].reach() == more.searches[0].reach()
+
+
+def test_a_journal_of_another_probe_is_refused(tmp_path: Path) -> None:
+    """Answers to other questions are never mixed in; a torn last line is."""
+    path = tmp_path / "j.jsonl"
+    journal = Journal(path, SETUP)
+    row = Row("literal", 1_024, 0, right=True, counted=1_000, prompt_tokens=1, completion_tokens=1,
+              cost_nano=5)  # fmt: skip
+    journal.add(row)
+    with path.open("a") as out:
+        out.write('{"kind": "lit')
+    assert list(Journal(path, SETUP).rows.values()) == [row]
+    with pytest.raises(JournalMismatch, match="seed"):
+        Journal(path, Setup("sim-1", tuple(Kind), OVER, seed=2, max_output=128))
+
+
+def test_kinds_are_named_in_any_order_and_unknown_ones_refused() -> None:
+    """The message says which there are."""
+    assert kinds_of(["multi", "literal", "multi"]) == (Kind.MULTI, Kind.LITERAL)
+    with pytest.raises(ValueError, match="literal, semantic, multi"):
+        kinds_of(["vibes"])
+
+
+def test_the_estimate_leaves_out_what_is_answered(tmp_path: Path) -> None:
+    """A probe that goes on costs less than one that starts."""
+    rows = {
+        row.trial: row for number in range(64) for row in [Row("literal", 1_024, number, *(1,) * 5)]
+    }
+    fresh, going_on = cost_estimate(SETUP, price()), cost_estimate(SETUP, price(), rows)
+    assert fresh[0] - going_on[0] == 64 * 1_024
