@@ -55,7 +55,7 @@ def written(source: Source, month: str) -> str:
         "notes": _notes(whole, found),
         "origin": _origin(source, closing),
     }  # fmt: skip
-    page = files("dashboard").joinpath("data/month.html").read_text(encoding="utf-8")
+    page = files("dashboard").joinpath("templates/month.html").read_text(encoding="utf-8")
     made = Environment(autoescape=True, undefined=StrictUndefined).from_string(page)
     return made.render(values)
 

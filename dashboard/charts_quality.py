@@ -1,0 +1,49 @@
+"""Rates with their intervals as charts. Pure: records in, charts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from dashboard.charts import plain_chart
+from dashboard.theme import EARLIER, PAID
+
+_ROW = 46
+_AXIS = 44
+_COLOURS = {"Routed": PAID}
+
+
+def rates(records: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
+    """A dot an arm with its 95% interval; the routed arm in the colour of what was paid.
+
+    Args:
+        records: ``arm``, ``rate``, ``low``, ``high`` (shares), ``accepted``, ``rejected``.
+    """
+    values = [
+        {
+            **{name: one[name] for name in ("arm", "rate", "low", "high")},
+            "colour": _COLOURS.get(one["arm"], EARLIER),
+            "said": f"{one['rate']:.1%} of {one['accepted'] + one['rejected']:,} tasks, "
+            f"{one['low']:.1%} to {one['high']:.1%}",
+        }
+        for one in records
+    ]
+    lowest = min((value["low"] for value in values), default=0.0)
+    scale = alt.Scale(domain=[max(0.0, lowest - 0.05), 1.0], nice=False)
+    axis = alt.Axis(format=".0%", title=None, tickCount=6)
+    base = alt.Chart(alt.InlineData(values=values)).encode(
+        y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False)),
+        tooltip=[alt.Tooltip("arm:N", title="arm"), alt.Tooltip("said:N", title="accepted")],
+        color=alt.Color("colour:N", scale=None),
+    )
+    band = base.mark_rule(strokeWidth=4, opacity=0.45).encode(
+        x=alt.X("low:Q", scale=scale, axis=axis), x2="high:Q"
+    )
+    dot = base.mark_point(filled=True, size=170, opacity=1).encode(
+        x=alt.X("rate:Q", scale=scale, axis=axis)
+    )
+    said = "; ".join(f"{value['arm']}: {value['said']}" for value in values)
+    height = max(len(values), 1) * _ROW + _AXIS
+    return plain_chart([band, dot], height=height, description=f"Accepted tasks by arm. {said}")
