@@ -118,7 +118,7 @@ def _how() -> None:
         st.subheader("No outcomes yet")
         st.markdown(
             "Tell the gateway what became of a task, and success stands beside cost. A task is "
-            "named by the header `x-weir-task`, else it is the request:"
+            "named by the header `x-weir-task`; without one it is the session:"
         )
         st.code(_POST, language="bash")
 

@@ -77,12 +77,12 @@ def test_the_page_counts_what_was_said(
     ledger = Ledger(url, accounts, lambda: at_ms).open()
     path = ("organisation", "support", "support/chat", "support/chat/chat-prod")
     for name in ("R1", "R2", "R4"):
-        receipt = golden(name, at_ms=at_ms)
+        receipt = golden(name, at_ms=at_ms, task=f"t-{name}")
         request = HoldRequest(name, path, None, 0, at_ms, "m", "u")
         ledger.settle(ledger.hold(request), receipt)
     ledger.close()
     for name, said in (("R1", "accepted"), ("R2", "rejected")):
-        post(url, Outcome("support", name, said, None, "k", at_ms))
+        post(url, Outcome("support", f"t-{name}", said, None, "k", at_ms))
     app = open_app(type(house)(url, house.policy, accounts), "quality", period="All time")
     assert [error.value for error in app.exception] == []
     (row,) = app.dataframe[0].value.to_dict("records")
