@@ -21,6 +21,9 @@ from gateway.upstream.lean_wire import Connection, LeanReply
 from gateway.upstream.protocol import Outbound, Timeouts, refuse_redirect
 
 KEEP_ALIVE_S = 30.0
+STALE_S = 0.25
+"""A kept-alive connection that closes this soon was closed before the request reached it; one
+that closes later may have done the work, and a second try would be billed, too."""
 _SECOND_ADDRESS_S = 0.25  # after which the next address of a host is tried, too
 
 
@@ -54,9 +57,12 @@ class LeanUpstream:
         head = self._head(call)
         connection = self._take()
         if connection is not None:
+            began = asyncio.get_running_loop().time()
             reply = await self._ask(connection, head, call.body)
             if reply is not None:
                 return reply
+            if asyncio.get_running_loop().time() - began > STALE_S:
+                raise Unanswered(f"upstream {self.name!r} closed its connection without an answer")
         fresh = await self._ask(await self._connect(), head, call.body)
         if fresh is None:
             raise Unanswered(f"upstream {self.name!r} closed its connection without an answer")
