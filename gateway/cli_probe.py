@@ -77,27 +77,46 @@ def probe(
     Says what it will cost and asks before it spends; goes on where it was stopped; writes a
     card for weir.yaml and a curve. Exits 1 where the budget ended it early.
     """
-    from gateway.probe_run import Setup, kinds_of
-    from gateway.snapshot import build_snapshot
-    from router.probe import Range
+    snapshot = _snapshot(config, model, offline=through is not None)
+    last = _longest(snapshot.cards[model].window, (shortest, longest), max_output)
+    span = (shortest, last, keep, questions)
+    setup = _setup(model, kinds, span, (seed, max_output, parallel))
+    wish = _Wish(budget, yes, out, fresh, as_json)
+    raise typer.Exit(_probed(snapshot, setup, _target(snapshot, model, through), wish))
 
-    snapshot = build_snapshot(load(config, offline=through is not None))
+
+def _snapshot(config: Path, model: str, *, offline: bool) -> Snapshot:
+    from gateway.snapshot import build_snapshot
+
+    snapshot = build_snapshot(load(config, offline=offline))
     if model not in snapshot.cards:
         known = ", ".join(snapshot.cards)
         raise fail(f"model {model!r} is not declared in {config}; known: {known}")
-    card = snapshot.cards[model]
-    room = int((card.window - max_output) * 0.97)  # our count is not the provider's
+    return snapshot
+
+
+def _longest(window: int, wanted: tuple[int, int | None], max_output: int) -> int:
+    """The last length to try: as wanted, but within the window with room for an answer."""
+    shortest, longest = wanted
+    room = int((window - max_output) * 0.97)  # our count is not the provider's
     last = min(longest or 131_072, room)
     if last <= shortest:
-        raise fail(f"--to {last} must lie beyond --from {shortest}; the window is {card.window}")
+        raise fail(f"--to {last} must lie beyond --from {shortest}; the window is {window}")
+    return last
+
+
+def _setup(
+    model: str, kinds: str, span: tuple[int, int, float, int], asking: tuple[int, int, int]
+) -> Setup:
+    from gateway.probe_run import Setup, kinds_of
+    from router.probe import Range
+
+    shortest, longest, keep, questions = span
     try:
         chosen = kinds_of(kinds.split(","))
     except ValueError as error:
         raise fail(str(error)) from None
-    over = Range(shortest, last, keep, most=questions)
-    setup = Setup(model, chosen, over, seed, max_output, parallel)
-    wish = _Wish(budget, yes, out, fresh, as_json)
-    raise typer.Exit(_probed(snapshot, setup, _target(snapshot, model, through), wish))
+    return Setup(model, chosen, Range(shortest, longest, keep, most=questions), *asking)
 
 
 @dataclass(frozen=True, slots=True)
