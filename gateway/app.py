@@ -30,9 +30,9 @@ from gateway.ids import new_id
 from gateway.kits import Kits
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits, limited
+from gateway.recall_feed import Feed, channel_of
 from gateway.relay import Send, send_plain
 from gateway.routes import count, generate, health, management
-from gateway.sessions import Sessions
 from gateway.settings import Settings, parse
 from gateway.shell import Shell
 from gateway.snapshot import build_snapshot
@@ -130,6 +130,9 @@ class App:
             shell.rates.load()
         if shell.peers is not None:
             self._tasks.append(asyncio.create_task(self._publish(shell.peers)))
+        if shell.feed is not None:
+            await shell.feed.exchange()
+            self._tasks.append(asyncio.create_task(shell.feed.run()))
         if self._settings_path is not None:
             self._tasks.append(asyncio.create_task(self._watch_file(self._settings_path)))
             with contextlib.suppress(ValueError, RuntimeError):  # only a main thread has signals
@@ -153,6 +156,8 @@ class App:
         await self.shell.notifier.stop()
         for upstream in self.shell.upstreams.values():
             await upstream.close()
+        if self.shell.feed is not None:
+            await self.shell.feed.close()
         self.shell.workers.close()
         await asyncio.to_thread(self.shell.ledger.close)
         self.shell.rates.close()
@@ -309,7 +314,6 @@ def create_app(
             max_concurrent=settings.server.max_concurrent,
             max_body_bytes=int(settings.server.max_body_mb * 1024 * 1024),
         ),
-        sessions=Sessions(),
         telemetry=telemetry,
         desk=desk,
         notifier=notifier,
@@ -319,4 +323,7 @@ def create_app(
         peers=peers,
         rates=RateLimits(peers.folder if peers else None, settings.shared_state),
     )
+    make = channel_of(peers.folder if peers else None, settings.shared_state)
+    if make is not None:
+        shell.feed = Feed(make, shell.recall.apply)
     return App(shell, kits, settings_path)

@@ -14,6 +14,7 @@ from billing.usage import Usage
 from compressor.conversation import Conversation
 from compressor.measure import Measurement
 from compressor.recipe import Fitted, Way
+from gateway.sessions import Recalled
 from router.complexity import Complexity
 from router.need import Need
 from router.plan import Candidate, Plan, RequestFacts
@@ -79,6 +80,7 @@ class Prepared:
     reasons: tuple[Mapping[str, object], ...]
     prefixes: tuple[Prefix, ...]
     decision: Mapping[str, object] = field(default_factory=dict)
+    recalled: Recalled | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ class Reply:
     ttft_ms: float | None = None
     text_pieces: list[bytes] = field(default_factory=list)
     finish_reason: str | None = None
+    schema_failed: bool = False
     outcome: str = "ok"
 
 

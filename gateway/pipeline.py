@@ -33,8 +33,9 @@ from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
+from gateway.recall_settle import is_json
 from gateway.relay import Send
-from gateway.sessions import in_holdout, session_key, warm_tokens
+from gateway.sessions import in_holdout, session_key
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
 from gateway.upstream.failover import Delivery, dispatch
@@ -102,6 +103,8 @@ async def _read(shell: Shell, ex: Exchange, raw: bytes) -> ChatRequest:
 async def think(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest) -> Prepared:
     """Measure, decide and fit, off the event loop when the body is big."""
     question = _question(shell, snapshot, ex, request)
+    if shell.feed is not None and shell.recall.stale(ex.session_key, request):
+        await shell.feed.catch_up()
     kit = shell.kit_for(snapshot, question.caller.key.team, request.facts.requested_model)
     return await _work(shell, request.raw, partial(prepare, snapshot, question, kit))
 
@@ -119,14 +122,15 @@ def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatReque
         ex.arm = "holdout"
         facts = replace(request.facts, mode="pass", fit=Way.WHOLE)
         request = ex.request = replace(request, facts=facts)
-    last = shell.sessions.last(ex.session_key)
     return Question(
         request=request,
         caller=caller,
         brake=ex.brake or shell.ledger.brake(key.path, caller.user, ex.at_ms),
-        warm=warm_tokens(snapshot.cards, last, ex.at_ms),
-        served_before=last.model if last else None,
+        warm={},
+        served_before=None,
         at_ms=ex.at_ms,
+        recall=shell.recall,
+        session_key=ex.session_key,
     )
 
 
@@ -265,6 +269,8 @@ async def _deliver(
         headers = [*weir_headers(ex, parties.prepared, budget), *back]
         await delivery.stream.run(send, headers)
         return
+    if parties.request.facts.json_schema and delivery.status == 200:
+        ex.reply.schema_failed = not is_json(WIRES[ex.wire], delivery.body)
     settle.finish(shell, snapshot, ex, hold)
     headers = [
         (b"content-type", b"application/json"),

@@ -12,6 +12,7 @@ from typing import Any
 from billing.accounts import VirtualKey
 from billing.ladder import Brake
 from billing.prices import REGION_FIELD
+from billing.shadow_cache import Prefix
 from compressor.fit import fit
 from compressor.kit import Kit
 from compressor.measure import Measurement, measure
@@ -19,7 +20,9 @@ from compressor.recipe import Fitted, Recipe, Way
 from gateway.baseline import prefixes
 from gateway.errors import ModelNotAllowed
 from gateway.exchange import Caller, ChatRequest, Prepared
+from gateway.recall import Looked, Recall
 from gateway.replay_record import recorded
+from gateway.sessions import Asker, Recalled
 from gateway.snapshot import Snapshot
 from gateway.wire import body as bodies
 from gateway.wire.registry import WIRES
@@ -29,6 +32,7 @@ from router.errors import NoCandidate, UnknownModel
 from router.need import Need, classify
 from router.plan import Candidate, Plan
 from router.policy import RoutePolicy
+from router.quality import easy
 
 # Beyond this size a body's work leaves the event loop.
 INLINE_BYTES = 32 * 1024
@@ -46,6 +50,8 @@ class Question:
     warm: Mapping[str, int]
     served_before: str | None
     at_ms: int
+    recall: Recall | None = None
+    session_key: str = ""
 
 
 def check_model(snapshot: Snapshot, model: str) -> None:
@@ -85,10 +91,37 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     complexity = snapshot.complexity.score(measurement.question, request.facts, measurement)
     need = classify(measurement.question, request.facts, measurement)
     situation = _situation(snapshot, question, measurement, complexity, need)
+    looked = Looked(
+        measurement, complexity, need, prefixes(request.conversation, measurement, 0)
+    )
+    situation, recalled = _recalled(snapshot, question, situation, looked)
     lossless = _lossless(situation, request, kit) if kit is not None else None
     if lossless is not None:
         situation = replace(situation, lossless_tokens=lossless.prompt_tokens)
-    return Thought(situation, _decided(snapshot, question.caller.key, situation), lossless)
+    plan = _decided(snapshot, question.caller.key, situation)
+    return Thought(situation, plan, looked.prefixes, lossless, recalled)
+
+
+def _recalled(
+    snapshot: Snapshot, question: Question, situation: Situation, looked: Looked
+) -> tuple[Situation, Recalled | None]:
+    """The situation with what is remembered of its conversation; a dry file has no past."""
+    if question.recall is None:
+        return situation, None
+    key = question.caller.key
+    asker = Asker(key.name, key.team, question.session_key, question.at_ms)
+    found = question.recall.recalled(snapshot, asker, question.request, looked)
+    before = found.before
+    situation = replace(
+        situation,
+        warm=found.warm,
+        served_before=before.model if before is not None else None,
+        thread=found.thread,
+    )
+    streak = before.easy if before is not None else 0
+    if not situation.facts.in_tool_loop:
+        streak = streak + 1 if easy(situation) else 0
+    return situation, replace(found, easy=streak)
 
 
 def _decided(snapshot: Snapshot, key: VirtualKey, situation: Situation) -> Plan:
@@ -121,7 +154,9 @@ class Thought:
 
     situation: Situation
     plan: Plan
+    prefixes: tuple[Prefix, ...] = ()
     lossless: Fitted | None = None
+    recalled: Recalled | None = None
 
     @property
     def measurement(self) -> Measurement:
@@ -171,12 +206,9 @@ def carry_out(
         fitted=fitted,
         outbound=outbound,
         reasons=tuple(reasons),
-        prefixes=prefixes(
-            request.conversation,
-            thought.measurement,
-            snapshot.cards[plan.baseline_model].cache_min_tokens or 1024,
-        ),
+        prefixes=thought.prefixes,
         decision=recorded(thought.situation, plan),
+        recalled=thought.recalled,
     )
 
 

@@ -33,8 +33,9 @@ from gateway.replay_record import (
     readable,
     restored,
 )
-from gateway.sessions import Sessions, Turn, in_holdout, warm_tokens
+from gateway.sessions import Sessions, Turn, in_holdout
 from gateway.snapshot import Snapshot
+from router.catalog import ModelCard
 from router.decide import decide
 from router.errors import NoCandidate, UnknownModel
 from router.plan import Candidate, Plan
@@ -142,10 +143,11 @@ class Replay:
             brake = self._budgets.brake(key, receipt.user, receipt.at_ms)
         situation = replace(situation, brake=brake)
         last = self._turns.last(session)
-        if last is None:
-            return situation, arm
-        warm = warm_tokens(snapshot.cards, last, receipt.at_ms)
-        return replace(situation, warm=warm, served_before=last.model), arm
+        if last is None or last.model == situation.served_before:
+            return situation, arm  # what was warm then would have been, here too
+        warm = _warm_at(snapshot.cards, last, receipt.at_ms)
+        thread = replace(situation.thread, way_before=last.way, warm_fit={})
+        return replace(situation, warm=warm, served_before=last.model, thread=thread), arm
 
     def _unchanged(self, receipt: Receipt) -> bool:
         """Whether the policy is the very file that decided then: its brakes hold as recorded."""
@@ -241,3 +243,13 @@ def _refused(receipt: Receipt, was: Choice, code: str, why: str) -> Replayed:
 
 def _exclusions(exclusions: Mapping[str, str]) -> str:
     return "; ".join(f"{model}: {why}" for model, why in list(exclusions.items())[:3])
+
+
+def _warm_at(cards: Mapping[str, ModelCard], last: Turn, at_ms: int) -> Mapping[str, int]:
+    """Tokens of a conversation that another model than the recorded one would hold of it."""
+    card = cards.get(last.model)
+    if card is None:
+        return {}
+    fresh = at_ms - last.at_ms < (card.cache_ttl_s or 0) * 1000
+    enough = card.cache_min_tokens is not None and last.sent_tokens >= card.cache_min_tokens
+    return {last.model: last.sent_tokens} if fresh and enough else {}

@@ -28,7 +28,7 @@ _LONGEST = 64  # of a word that a client chose (a reasoning effort, say)
 # Fields of a situation that the policy decides; the others are kept with the receipt.
 FROM_POLICY = frozenset({"options", "policy", "output_limit"})
 KEPT = frozenset({"facts", "measurement", "complexity", "need", "brake", "warm", "thread"})
-_BESIDE = frozenset({*KEPT, "v", "messages", "plan", "would", "ran", "asked"})
+_BESIDE = frozenset({*KEPT, "v", "messages", "plan", "would", "ran", "asked", "p"})
 _UNSAID: Mapping[Hashable, frozenset[str]] = {
     Measurement: frozenset({"question", "message_tokens"}),
     Complexity: frozenset({"features", "limits"}),

@@ -24,8 +24,8 @@ from gateway.causes import Billed, causes_of
 from gateway.charges import charged, known_price, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
 from gateway.exchange import Charge, Exchange, Parties, Prepared
+from gateway.recall_settle import remember
 from gateway.replay_record import choice_row
-from gateway.sessions import Turn
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
 from router.catalog import effective
@@ -43,9 +43,7 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
         shell.telemetry.unpriced.labels(receipt.served_model).inc()
     for key in ex.reply.usage.unknown if ex.reply.usage else ():
         shell.telemetry.unknown_usage.labels(key).inc()
-    if receipt.status == 200:
-        turn = Turn(receipt.served_model, receipt.sent_prompt_tokens, ex.at_ms)
-        shell.sessions.remember(ex.session_key, turn)
+    remember(shell, snapshot, ex, receipt)
     return receipt
 
 

@@ -14,7 +14,8 @@ from gateway.admission import Admission
 from gateway.idempotency import Replies
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits
-from gateway.sessions import Sessions
+from gateway.recall import Recall
+from gateway.recall_feed import Feed
 from gateway.snapshot import Snapshot
 from gateway.telemetry import Telemetry
 from gateway.upstream.protocol import Upstream
@@ -34,7 +35,6 @@ class Shell:
     upstreams: Mapping[str, Upstream]
     workers: Workers
     admission: Admission
-    sessions: Sessions
     telemetry: Telemetry
     kit_for: Callable[[Snapshot, str, str], Kit]
     clock: Callable[[], int]
@@ -45,5 +45,7 @@ class Shell:
     grants: tuple[Grant, ...] = ()
     peers: Peers | None = None
     rates: RateLimits = field(default_factory=RateLimits)
+    recall: Recall = field(default_factory=Recall)
+    feed: Feed | None = None
     ready: bool = False
     stale_config: str | None = None

@@ -67,6 +67,7 @@ class Telemetry:
             ("channel", "outcome"),
             registry=self.registry,
         )
+        self.gate_off = _gate_off(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
         self._children: dict[tuple[object, ...], object] = {}
 
@@ -112,6 +113,11 @@ class Telemetry:
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _gate_off(registry: CollectorRegistry) -> Counter:
+    said = "Times that changing requests was switched off, since it had cost more than it saved"
+    return Counter("weir_gate_off", said, ("scope",), registry=registry)
 
 
 def _line(receipt: Receipt, duration_s: float) -> str:

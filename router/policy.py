@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from billing.money import nano
 from billing.price_layers import PriceTerms
 from compressor.recipe import Way
 from router.errors import PolicyInvalid
@@ -78,12 +80,12 @@ class ModelEntry(_Section):
         return self
 
     @property
-    def terms(self) -> PriceTerms | None:
-    @property
     def lengths(self) -> int | EffectiveLengths | None:
         """The declared effective context. A card file is read before (gateway.card_files)."""
         return None if isinstance(self.effective_context, str) else self.effective_context
 
+    @property
+    def terms(self) -> PriceTerms | None:
         """The declared price, or None where the price book must know one."""
         return PriceTerms(free=True) if self.free else self.price
 
@@ -100,11 +102,20 @@ class QualitySection(_Section):
 
 
 class RoutingSection(_Section):
-    """``routing:``. ``baseline`` is what ``model: auto`` is compared with."""
+    """``routing:``. ``baseline`` is what ``model: auto`` is compared with.
+
+    ``escalations``: USD that one key may spend in a UTC day on going up under ``auto``.
+    """
 
     mode: Literal["route", "observe"] = "route"
     baseline: str | None = None
     quality: QualitySection = QualitySection()
+    escalations: Decimal | None = Field(default=None, ge=0)
+
+    @property
+    def escalations_nano(self) -> int | None:
+        """The same in nano-USD."""
+        return None if self.escalations is None else nano(self.escalations)
 
 
 class SummarizerSection(_Section):

@@ -61,14 +61,21 @@ class Thread:
     spent: bool = False
 
 
-_BACK = re2.compile(
-    r"(?i)\b(?:it|its|that|this|those|these|them|they|above|previous(?:ly)?|earlier|before"
-    r"|your (?:code|plan|answer|solution|proof|script|query|function|design|patch|version)"
-    r"|the (?:code|plan|solution|proof|script|query|function|class|method|test|tests|design"
-    r"|patch|diff|migration|schema|step|steps|approach|file|bug|error|change|changes|last|first"
-    r"|second|third|result)|step \d+|go on|continue|carry on|proceed|again|same|instead|also"
-    r"|commit|merge|apply|deploy|run|ship)\b"
+_WORK = (
+    r"(?:code|plan|answer|solution|proof|script|query|function|class|method|tests?|design|patch"
+    r"|diff|version|migration|schema|steps?|approach|file|module|endpoint|regex|command|draft"
+    r"|implementation|program|table|config(?:uration)?|changes?)"
 )
+_BACK = re2.compile(
+    r"(?i)\b(?:(?:your|the|this|that|these|those|its) (?:\w+ )?" + _WORK + r"\b|steps? \d+\b"
+    r"|(?:commit|merge|apply|deploy|run|ship|push|tests?|fix|refactor|extend|change|rewrite|explain"
+    r"|document|improve|simplify|convert|translate|undo|revert|use|finish|review|check|for|of|to"
+    r"|about) (?:it|that|this|these|those|them|all of (?:it|that))\b"
+    r"|you (?:wrote|said|suggested|proposed|did|made)\b|go on\b|continue\b|carry on\b|proceed\b"
+    r"|as (?:above|before)\b|(?:above|previously|earlier)\b)"
+)
+_PRONOUN = re2.compile(r"(?i)\b(?:it|its|they|them|that one|the same|instead|also)\b")
+SHORT_WORDS = 12  # in a turn no longer than this a pronoun has nothing else to point at
 _STEPS = re2.compile(
     r"(?m)^\s{0,3}(?:\d{1,2}[.)]|[-*] \[.\]|#{1,4} (?:step|phase|plan)|step \d+)\s"
 )
@@ -77,7 +84,10 @@ FEWEST_STEPS = 3
 
 def refers_back(question: str) -> bool:
     """Whether a turn speaks of what was said before it."""
-    return bool(_BACK.search(question[:LONG_ANSWER_CHARS]))
+    shown = question[:LONG_ANSWER_CHARS]
+    if len(shown.split()) <= SHORT_WORDS and _PRONOUN.search(shown):
+        return True
+    return bool(_BACK.search(shown))
 
 
 def holds_work(message: Message) -> bool:

@@ -148,8 +148,7 @@ class WarmBook:
 
     def note(self, owner: Owner, prompt: Iterable[Prefix], at_ms: int) -> tuple[int, ...]:
         """These prefixes were sent; the names under which they are known."""
-        seed = _seed(owner)
-        names = tuple(_name(seed, prefix.digest) for prefix in prompt if prefix.digest)
+        names = names_of(owner, prompt)
         self.note_names(names, at_ms)
         return names
 
@@ -193,6 +192,12 @@ class WarmBook:
     def habit(self, owner: Owner) -> Habit | None:
         """What was learned of one cache, or None."""
         return self._habits.get(owner)
+
+
+def names_of(owner: Owner, prompt: Iterable[Prefix]) -> tuple[int, ...]:
+    """The names of an owner's prefixes, in their order."""
+    seed = _seed(owner)
+    return tuple(_name(seed, prefix.digest) for prefix in prompt if prefix.digest)
 
 
 @lru_cache(maxsize=4_096)

@@ -188,6 +188,8 @@ TEXTS = {
     "RoutingSection.mode": "`observe` changes nothing and records what would be done; `route` "
     "acts on it.",
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
+    "RoutingSection.escalations": "USD that one key may spend in a UTC day on going up under "
+    "`model: auto`; beyond it `auto` stays with the small models. None: no limit.",
     "RoutingSection.quality": "See `routing.quality`.",
     "QualitySection.floor": "Of the quality of the model asked for: `97% of requested`.",
     "QualitySection.unproven": "Weak evidence: `keep` the model asked for, or `route` anyway.",

@@ -81,3 +81,31 @@ def test_the_oldest_conversation_is_forgotten_first() -> None:
         sessions.remember(name, turn)
     assert sessions.last("b") is None
     assert (sessions.last("a"), sessions.last("c")) == (turn, turn)
+
+
+def test_other_tools_are_another_conversation() -> None:
+    """Tools stand before the system text: with others, nothing is shared."""
+    plain = talk("be kind", "hello")
+    tooled = Conversation(plain.messages, ('{"name": "search"}',))
+    assert session_key("k", None, plain, AT) != session_key("k", None, tooled, AT)
+
+
+def test_an_older_turn_does_not_replace_a_newer_one() -> None:
+    """News of another process that comes late is not believed over what is known."""
+    sessions = Sessions()
+    sessions.remember("a", Turn("new", 10, AT + 5))
+    sessions.remember("a", Turn("old", 10, AT))
+    last = sessions.last("a")
+    assert last is not None
+    assert last.model == "new"
+
+
+def test_a_prompt_names_its_turn() -> None:
+    """Conversations that began alike are told apart by the very prompts they sent."""
+    sessions = Sessions(limit=2)
+    for name in (1, 2, 3):
+        sessions.keep(name, Turn(f"m{name}", 10, AT))
+    assert sessions.turn(1) is None
+    third = sessions.turn(3)
+    assert third is not None
+    assert third.model == "m3"

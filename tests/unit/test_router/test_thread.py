@@ -21,7 +21,16 @@ def test_turns_that_build_on_what_was_said(question: str) -> None:
     assert refers_back(question)
 
 
-@pytest.mark.parametrize("question", ["What is the capital of France?", "Good morning", ""])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the capital of France?",
+        "Good morning",
+        "",
+        "Hello again! Who was the first person to walk on the Moon, and in which year was that?",
+        "Which of the two novels that won the prize was published first, and who wrote them both?",
+    ],
+)
 def test_turns_that_stand_alone(question: str) -> None:
     """A turn with its own subject refers to nothing."""
     assert not refers_back(question)
