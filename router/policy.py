@@ -18,9 +18,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from billing.money import nano
 from billing.price_layers import PriceTerms
 from compressor.recipe import Way
+from router.effective import EffectiveLengths
 from router.errors import PolicyInvalid
 from router.plan import Tier
-from router.effective import EffectiveLengths
 
 FORBIDDABLE = frozenset(
     {"lossless", "trim", "compress", "route", "downgrade", "response_cache", "fallback"}
