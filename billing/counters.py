@@ -55,6 +55,12 @@ class Counter:
     held_nano: int = 0
     buckets: deque[list[int]] = field(default_factory=deque)
     """[start_ms, nano], oldest first: what a rolling window or a burn rung looks back on."""
+    others_buckets: deque[list[int]] = field(default_factory=deque)
+    """The same of what the others spent, as far as a burn rung looks back."""
+    heard_ms: int = 0
+    """When the others were last heard of in this window, 0 for not yet."""
+    seeded: bool = False
+    """Whether what the others spent before is in ``others_buckets`` already."""
     resets: tuple[int, str] = (-1, "")
     """The instant last asked for as local text, and that text."""
 
@@ -72,9 +78,11 @@ class Counter:
             self.spent_nano = self.held_nano = 0
             if self.shared:
                 self.ceiling_nano = self.others_spent_nano = self.others_held_nano = 0
-        if self.burn_ms and self.budget.span is not Span.ROLLING:
-            while self.buckets and self.buckets[0][0] <= at_ms - self.burn_ms - _MINUTE_MS:
-                self.buckets.popleft()
+                self.heard_ms, self.seeded = self.window.start_ms if self.heard_ms else 0, False
+        if self.burn_ms:
+            if self.budget.span is not Span.ROLLING:
+                _drop(self.buckets, at_ms - self.burn_ms - _MINUTE_MS)
+            _drop(self.others_buckets, at_ms - self.burn_ms - _MINUTE_MS)
 
     def add(self, at_ms: int, amount: int) -> None:
         """Spend of an instant inside the window."""
@@ -95,7 +103,41 @@ class Counter:
 
     def recent(self, at_ms: int, span_ms: int) -> int:
         """Spend of the last ``span_ms``, nano-USD, to the bucket."""
-        return sum(amount for start, amount in self.buckets if start > at_ms - span_ms)
+        return sum(
+            amount
+            for buckets in (self.buckets, self.others_buckets)
+            for start, amount in buckets
+            if start > at_ms - span_ms
+        )
+
+    def hear(self, spent_nano: int, held_nano: int, at_ms: int) -> None:
+        """What the others have; what it grew by is spread over the time since last heard."""
+        grown = spent_nano - self.others_spent_nano
+        if self.burn_ms and grown > 0 and not self.seeded:
+            begun = self.heard_ms or self.window.start_ms
+            since = max(begun, at_ms - self.burn_ms)
+            if at_ms > begun:  # only what falls into the look back
+                grown = grown * (at_ms - since) // (at_ms - begun)
+            self._others(range(since // _MINUTE_MS, at_ms // _MINUTE_MS + 1), grown)
+        self.seeded = False
+        self.others_spent_nano, self.others_held_nano = spent_nano, held_nano
+        self.heard_ms = at_ms
+
+    def seed(self, at_ms: int, amount: int) -> None:
+        """What others spent at an instant before this process began to listen."""
+        if self.burn_ms:
+            self._others(range(at_ms // _MINUTE_MS, at_ms // _MINUTE_MS + 1), amount)
+            self.seeded = True
+
+    def _others(self, minutes: range, amount: int) -> None:
+        """An amount in equal parts over minutes, the rest in the last one."""
+        part = amount // len(minutes)
+        for minute in minutes:
+            share = amount - part * (len(minutes) - 1) if minute == minutes[-1] else part
+            if self.others_buckets and self.others_buckets[-1][0] >= minute * _MINUTE_MS:
+                self.others_buckets[-1][1] += share
+            else:
+                self.others_buckets.append([minute * _MINUTE_MS, share])
 
     def figures(self, at_ms: int) -> WindowFigures:
         """The window as it stands."""
@@ -202,6 +244,21 @@ class Counters:
                 if counter.budget.span is Span.ROLLING or counter.window.holds(spend.at_ms):
                     counter.add(spend.at_ms, spend.amount_nano)
 
+    def seed(self, spends: Iterable[Spend], at_ms: int) -> None:
+        """Past spend of other processes is what burn rungs look back on; all of it is known."""
+        for key in self._accounts.keys.values():
+            for counter in self.along(key.path, None, at_ms):
+                counter.seeded = True
+        for spend in sorted(spends, key=lambda item: item.at_ms):
+            for counter in self.along(spend.path, spend.user, at_ms):
+                counter.seed(spend.at_ms, spend.amount_nano)
+
+    @property
+    def burn_ms(self) -> int:
+        """The longest look back of any burn rung; 0 for none."""
+        ladders = (node.ladder for node in self._accounts.nodes.values())
+        return max((ladder.burn_span_ms for ladder in ladders if ladder), default=0)
+
     def all(self) -> list[Counter]:
         """Every counter there is."""
         return list(self._counters.values())
@@ -225,10 +282,7 @@ class Counters:
             yield Reading(counter.figures(at_ms), at_ms, recent)
 
     def _make(self, path: tuple[str, ...], user: str | None) -> Iterator[Counter]:
-        burn = max(
-            (node.ladder.burn_span_ms for node in self._accounts.nodes.values() if node.ladder),
-            default=0,
-        )
+        burn = self.burn_ms
         for node in self._accounts.along(path):
             for budget in node.budgets:
                 if budget.span is Span.REQUEST:
@@ -249,6 +303,12 @@ class Counters:
             for key, counter in self._counters.items()
             if key[2] is None or counter.held_nano or counter.window.end_ms > at_ms
         }
+
+
+def _drop(buckets: deque[list[int]], until_ms: int) -> None:
+    """Buckets that no rung looks back on any more are gone."""
+    while buckets and buckets[0][0] <= until_ms:
+        buckets.popleft()
 
 
 def share(counter: Counter, amount: int) -> Share:

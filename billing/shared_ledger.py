@@ -6,6 +6,7 @@ shared store is asked only where that is too little (docs/decisions/0012-shared-
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -99,6 +100,8 @@ class SharedLedger(Ledger):
         open_s = float(self._accounts.config.on_store_failure)
         self._slices = Slices(shares, self.member, self._lock, self._rejoin, open_s)
         self._store = tables
+        with contextlib.suppress(LedgerUnavailable):  # the next tick tries again
+            self._slices.listen(self._counters, self._clock())
         self._ticker.start()
         return self
 
@@ -228,6 +231,9 @@ class SharedLedger(Ledger):
         bucket = min(60_000, accounts.finest_ms)
         mine = Whose(only=self.member)
         counters.load(store.spend_since(counters.earliest(now), bucket, mine), now)
+        if counters.burn_ms:
+            theirs = Whose(without=frozenset({self.member}))
+            counters.seed(store.spend_since(now - counters.burn_ms, bucket, theirs), now)
         return counters
 
     def _rejoin(self, say_claims: Callable[[], None]) -> None:

@@ -91,7 +91,7 @@ class Slices:
                 self._go_on(short, amount, at_ms)
                 return True
             with self._lock:
-                self._apply(short, asks, answer)
+                self._apply(short, asks, answer, at_ms)
                 if answer.claims is None:
                     raise self._refusal(short, asks, answer.others, amount, at_ms)
             return True
@@ -119,6 +119,7 @@ class Slices:
                 changed = [part for part in self._mine.values() if self._turn(part, now) or beat]
                 busy = [part for part in changed if _running_out(part)]
                 pairs = [(part.counter, _ask_of(part)) for part in changed]
+                pairs += self._listening(counters) if beat else []
                 for part in changed:
                     part.before_nano = use(part.counter)
             if not pairs and beat:
@@ -128,6 +129,15 @@ class Slices:
                 self._report([c for c, _ in some], [ask for _, ask in some], at_ms)
             for part in busy:
                 self._refill(part, at_ms)
+
+    def listen(self, counters: Counters, at_ms: int) -> None:
+        """Windows that a burn rung looks at have heard of the others. Raises LedgerUnavailable."""
+        with self.io:
+            with self._lock:
+                pairs = self._listening(counters)
+            for begin in range(0, len(pairs), _AT_ONCE):
+                some = pairs[begin : begin + _AT_ONCE]
+                self._report([c for c, _ in some], [ask for _, ask in some], at_ms)
 
     def rebase(self, counters: Counters, at_ms: int) -> None:
         """New counters are claimed for as far as they are used; the caller has ``io``."""
@@ -144,6 +154,16 @@ class Slices:
         asks = [ask for _, ask in kept] + [Ask(slot, 0, 0, 0, 0) for slot in gone.values()]
         if asks:
             self._told(lambda: self._shares.report(self._member, asks, at_ms), at_ms)
+
+    def _listening(self, counters: Counters) -> list[tuple[Counter, Ask]]:
+        """Windows that only others spend from just now, and that a burn rung looks at."""
+        found = []
+        for counter in counters.all():
+            slot = slot_of(counter)
+            known = (slot.budget, slot.start_ms) in self._mine
+            if counter.burn_ms and counter.user is None and counter.window.end_ms and not known:
+                found.append((counter, ask_for(counter, max(counter.ceiling_nano, use(counter)))))
+        return found
 
     def _turn(self, part: _Slice, now: int) -> bool:
         """A slice is what it should be now; whether the store has to hear of it."""
@@ -169,14 +189,14 @@ class Slices:
         if not ended:
             answer = self._told(lambda: self._shares.claim(self._member, [ask], at_ms), at_ms)
             with self._lock:
-                self._apply([part.counter], [ask], answer)
+                self._apply([part.counter], [ask], answer, at_ms)
 
     def _report(self, counters: list[Counter], asks: list[Ask], at_ms: int) -> None:
         answer = self._told(lambda: self._shares.report(self._member, asks, at_ms), at_ms)
         with self._lock:
-            self._apply(counters, asks, answer)
+            self._apply(counters, asks, answer, at_ms)
 
-    def _apply(self, counters: list[Counter], asks: list[Ask], answer: Answer) -> None:
+    def _apply(self, counters: list[Counter], asks: list[Ask], answer: Answer, at_ms: int) -> None:
         """Counters are what the store said, as far as their windows are still open."""
         claims = answer.claims or (None,) * len(asks)
         for counter, ask, claim, others in zip(counters, asks, claims, answer.others, strict=True):
@@ -184,8 +204,7 @@ class Slices:
             if slot_of(counter).start_ms != slot.start_ms:
                 self._mine.pop((slot.budget, slot.start_ms), None)
                 continue
-            counter.others_spent_nano = others.spent_nano
-            counter.others_held_nano = others.held_nano
+            counter.hear(others.spent_nano, others.held_nano, at_ms)
             part = self._part(counter)
             part.wanted = others.wanted
             if claim is None:

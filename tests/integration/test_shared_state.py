@@ -331,6 +331,23 @@ def test_new_limits_hold_for_all(place: Place) -> None:
         patiently(two, "c", 2 * USD + 1)
 
 
+def test_a_burst_elsewhere_burns_here(place: Place) -> None:
+    """A burn rung sees what all processes spend, also in one that has spent nothing itself,
+    and in one that is started in the middle of it."""
+    said = {"ladders": {"l": {"burn 2x in 1h": "approve"}}, "at": "l"}
+    one, two = place.ledger("24 per day", **said), place.ledger("24 per day", **said)
+    assert not two.brake(PATH, None, now_ms()).approve
+    one.settle(one.hold(request("burst", 3 * USD, now_ms())), receipt("burst", 3 * USD, now_ms()))
+    deadline = time.monotonic() + 10
+    while not two.brake(PATH, None, now_ms()).approve:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    one.flush()
+    three = place.ledger("24 per day", **said)
+    three.hold(request("own", 1, now_ms()))
+    assert three.brake(PATH, None, now_ms()).approve
+
+
 def test_one_alone_and_several_do_not_mix(place: Place) -> None:
     """A sharing process refuses nobody who shares; what it left is there for the next."""
     one = place.ledger("10 per day")
