@@ -1,0 +1,182 @@
+"""One whole journey through the dashboard in a real Chromium, and a picture of every view.
+
+The pictures land in ``artifacts/dashboard`` (not kept in git).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from processes import Key, config_for, free_port, start
+from sharing import receipt
+
+from billing.ledger import HoldRequest, Ledger
+from billing.money import nano
+from billing.receipt import Receipt
+from dashboard.format import money
+from gateway.settings import parse
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "dashboard"
+VIEWS = ("", "overview", "requests", "teams", "quality", "chargeback", "reconcile")
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The running dashboard and what its ledger holds."""
+
+    url: str
+    receipts: tuple[Receipt, ...]
+
+    def paid(self, team: str | None = None) -> int:
+        """Nano-USD, summed here and not by any report."""
+        return sum(one.cost_nano for one in self.receipts if team in (None, one.team))
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """Forty requests of two teams over the last days, under `weir dashboard`."""
+    folder = tmp_path_factory.mktemp("browser")
+    config = folder / "weir.yaml"
+    config.write_text(config_for("http://127.0.0.1:9", folder, Key.new()), encoding="utf-8")
+    settings = parse(config.read_text(encoding="utf-8"), str(config))
+    (path,) = {key.path for key in settings.accounts.keys.values()}
+    now = datetime.now(UTC)  # noqa: TID251 - the pages read the real clock
+    clock = [0]
+    ledger = Ledger(settings.database, settings.accounts, lambda: clock[0]).open()
+    made = []
+    for number in range(40):
+        at = now - timedelta(hours=9 * (40 - number))
+        clock[0] = int(at.timestamp() * 1000)
+        one = replace(
+            receipt(f"R{number:02d}", 1_000_000 * (number + 1), clock[0]),
+            team="search" if number % 4 == 0 else "support",
+            baseline_nano=3_000_000 * (number + 1),
+        )
+        request = HoldRequest(one.request_id, path, None, 0, clock[0], "m", "u")
+        ledger.settle(ledger.hold(request), one)
+        made.append(one)
+    ledger.close()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "gateway", "dashboard", "--config", str(config)]
+    running = start(
+        [*command, "--port", str(port)], url, "/_stcore/health", folder / "dashboard.log"
+    )
+    yield Shown(url, tuple(made))
+    running.stop()
+    assert "Traceback" not in running.log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium as the system has it; required where WEIR_TEST_BROWSER says so."""
+    found = next((path for path in map(shutil.which, PROGRAMS) if path), None)
+    if found is None:
+        assert "WEIR_TEST_BROWSER" not in os.environ, "no Chromium on this machine"
+        pytest.skip("no Chromium on this machine: install `chromium` to run the browser tests")
+    with sync_playwright() as engine:
+        running = engine.chromium.launch(
+            executable_path=found, args=[*QUIET, "--no-sandbox"]
+        )  # fmt: skip
+        yield running
+        running.close()
+
+
+def settled(page: Page) -> None:
+    """The page has been drawn whole: no spinner, no exception, nothing wider than the screen."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=PATIENCE_MS
+    )
+    expect(page.locator("h1")).to_be_visible(timeout=PATIENCE_MS)
+    for bad in ("stException", "stSpinner", "stSkeleton"):
+        expect(page.get_by_test_id(bad)).to_have_count(0, timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def figure(page: Page, label: str) -> str:
+    """A big number by its label."""
+    metric = page.get_by_test_id("stMetric").filter(has_text=label).first
+    expect(metric).to_be_visible(timeout=PATIENCE_MS)
+    return metric.get_by_test_id("stMetricValue").inner_text()
+
+
+def test_from_the_first_screen_to_a_receipt_and_a_file(dashboard: Shown, browser: Browser) -> None:
+    """Open, filter, follow the link, pick a request, download: always the ledger's own sums."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.goto(dashboard.url)
+    settled(page)
+    assert figure(page, "Paid") == money(dashboard.paid())
+    assert figure(page, "Tokenmaxxed") == money(3 * dashboard.paid())
+
+    page.get_by_role("combobox", name="Team").click()
+    page.get_by_role("option", name="search").click()
+    expect(page).to_have_url(re.compile(r"team=search"), timeout=PATIENCE_MS)
+    expect(page.get_by_test_id("stMetricValue").nth(1)).to_have_text(
+        money(dashboard.paid("search")), timeout=PATIENCE_MS
+    )
+    again = browser.new_page()
+    again.goto(page.url)
+    settled(again)
+    assert figure(again, "Paid") == money(dashboard.paid("search"))
+    again.close()
+
+    page.get_by_role("link", name="Requests").click()
+    expect(page.locator("h1")).to_have_text("Requests", timeout=PATIENCE_MS)
+    settled(page)
+    with page.expect_download(timeout=PATIENCE_MS) as waiting:
+        page.get_by_role("button", name="Download CSV").click()
+    text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    ours = {one.request_id: one for one in dashboard.receipts if one.team == "search"}
+    assert {row["request_id"] for row in rows} == set(ours)
+    assert all(nano(row["paid_usd"]) == ours[row["request_id"]].cost_nano for row in rows)
+
+    # The table is a canvas: its first column of boxes picks a row.
+    table = page.get_by_test_id("stDataFrame").locator("canvas").first
+    table.click(position={"x": 16, "y": 52}, force=True)
+    newest = max(ours)
+    expect(page.get_by_text(f"Receipt {newest}").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page).to_have_url(re.compile(f"request={newest}"), timeout=PATIENCE_MS)
+    settled(page)
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 420])
+def test_every_view_fits_every_screen(
+    dashboard: Shown, browser: Browser, scheme: str, width: int
+) -> None:
+    """Each view is drawn without an error, wide and narrow, light and dark; a picture is kept."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    page = browser.new_page(
+        viewport={"width": width, "height": 1100},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    for view in VIEWS:
+        page.goto(f"{dashboard.url}/{view}")
+        settled(page)
+        name = f"{view or 'compare'}-{width}-{scheme}.png"
+        page.screenshot(path=ARTIFACTS / name)
+    page.close()
