@@ -178,7 +178,7 @@ def differences(before: Mapping[str, Price], after: Mapping[str, Price]) -> list
     """Every rate that differs, by model and component; steps have a line of their own."""
     found: list[Change] = []
     for model in sorted(before.keys() | after.keys()):
-        old, new = _flat(before.get(model)), _flat(after.get(model))
+        old, new = flat_rates(before.get(model)), flat_rates(after.get(model))
         found += [
             Change(model, name, old.get(name), new.get(name))
             for name in sorted(old.keys() | new.keys())
@@ -215,7 +215,8 @@ def _told(change: Change) -> str:
     return f"{change.component} {before} -> {after}"
 
 
-def _flat(price: Price | None) -> dict[str, Decimal]:
+def flat_rates(price: Price | None) -> dict[str, Decimal]:
+    """USD per million (or per call) by component, a cliff's rate as ``input >272000``."""
     flat: dict[str, Decimal] = {}
     for name, rate in price.rates.items() if price is not None else ():
         flat[name] = rate.base

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -88,9 +89,12 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
 ) -> None:
     """Open the finance dashboard on the same ledger."""
+    from gateway.dashboard_facts import facts
     from gateway.server import dashboard as run
 
-    raise typer.Exit(run(ledger_of(config, offline=False), port, config))
+    database = ledger_of(config, offline=False)
+    now = datetime.now(UTC)  # noqa: TID251 - a command's clock
+    raise typer.Exit(run(database, port, config, facts(load(config, offline=False), now)))
 
 
 @app.command()

@@ -30,7 +30,9 @@ from gateway.settings import parse
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "dashboard"
-VIEWS = ("", "overview", "requests", "teams", "quality", "chargeback", "reconcile")
+VIEWS = (
+    "", "overview", "requests", "teams", "models", "quality", "chargeback", "reconcile", "prices",
+)  # fmt: skip
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     "--disable-gpu",
