@@ -2,7 +2,8 @@
 
 Three kinds of rule come down the tree. Ceilings (budgets, limits) all count, the tightest
 wins. Permissions (``allow``, ``region``) intersect; ``forbid`` adds up and is permanent.
-Preferences (``at``, ``prefer``, ``holdout``) are taken from the nearest node that has one.
+Preferences (``at``, ``prefer``, ``holdout``, ``record``) are taken from the nearest node that
+has one.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class VirtualKey:
 
     ``path`` are node ids from the organisation to the key. ``allow``: one set a level, of
     model names and tiers. ``limits``: (node id, its limits) for every node that has any.
-    ``max_request_nano`` and ``max_output`` are the tightest on the path.
+    ``max_request_nano`` and ``max_output`` are the tightest on the path; ``keep_bodies_s`` is
+    how long bodies are kept, 0 for not at all.
     """
 
     name: str
@@ -66,6 +68,7 @@ class VirtualKey:
     limits: tuple[tuple[str, Limits], ...] = ()
     baseline: str | None = None
     cost_center: str | None = None
+    keep_bodies_s: int = 0
     revoked: bool = False
     expires: datetime | None = None
 
@@ -147,7 +150,11 @@ class _Builder:
         top = _Level(
             ORGANISATION,
             NodeConfig(
-                budget=config.budget, at=config.at, limits=config.limits, holdout=config.holdout
+                budget=config.budget,
+                at=config.at,
+                limits=config.limits,
+                holdout=config.holdout,
+                record=config.record,
             ),
         )
         zone = ZoneInfo(config.timezone)
@@ -229,6 +236,7 @@ class _Builder:
         for node in said:
             prefer |= node.prefer
         holdouts = [node.holdout for node in said if node.holdout is not None]
+        records = [node.record for node in said if node.record is not None]
         ladders = [self._ladder(node.at, "") for node in said if node.at is not None]
         return VirtualKey(
             name=name,
@@ -247,6 +255,7 @@ class _Builder:
             limits=tuple((node, lim) for node, lim in limits if lim != Limits()),
             baseline=team.baseline,
             cost_center=team.cost_center,
+            keep_bodies_s=records[-1].bodies if records else 0,
             revoked=entry.revoked,
             expires=entry.expires,
         )

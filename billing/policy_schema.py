@@ -139,6 +139,14 @@ class Limits(BaseModel):
     concurrency: int | None = Field(default=None, gt=0)
 
 
+class RecordConfig(BaseModel):
+    """``record``: how long request bodies are kept, seconds; 0 is never."""
+
+    model_config = _STRICT
+
+    bodies: Annotated[int, BeforeValidator(_days)] = 0
+
+
 class NodeConfig(BaseModel):
     """What any node of the tree may say."""
 
@@ -152,6 +160,7 @@ class NodeConfig(BaseModel):
     prefer: dict[str, str | int | bool] = Field(default_factory=dict)
     holdout: Share | None = None
     region: str | None = None
+    record: RecordConfig | None = None
     keys: tuple[Name, ...] = ()
 
 
@@ -210,14 +219,6 @@ class PricesConfig(BaseModel):
     contracts: tuple[str, ...] = ()
     overrides: tuple[OverrideTerms, ...] = ()
     unpriced: Literal["reject"] | PriceTerms = "reject"
-
-
-class RecordConfig(BaseModel):
-    """``record``: how long request bodies are kept, seconds; 0 is never."""
-
-    model_config = _STRICT
-
-    bodies: Annotated[int, BeforeValidator(_days)] = 0
 
 
 class SavingsConfig(BaseModel):

@@ -20,6 +20,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from billing.bodies import Bodies
 from billing.desk import Desk
 from billing.errors import BillingError
 from gateway.admission import Admission
@@ -160,6 +161,7 @@ class App:
             await self.shell.feed.close()
         self.shell.workers.close()
         await asyncio.to_thread(self.shell.ledger.close)
+        await asyncio.to_thread(self.shell.bodies.close)
         self.shell.rates.close()
         if self.shell.peers is not None:
             self.shell.peers.publish(self.shell.telemetry.page(0))
@@ -318,6 +320,7 @@ def create_app(
         desk=desk,
         notifier=notifier,
         replies=Replies(desk, clock),
+        bodies=Bodies(settings.database, clock, lambda said: telemetry.bodies.labels(said).inc()),
         kit_for=kits.kit_for,
         clock=clock,
         peers=peers,

@@ -88,7 +88,8 @@ class Reply:
     """What came back, as the relay saw it.
 
     ``metered``: ``usage`` counts the whole answer. Where a stream was cut before its provider
-    had counted the completion, it counts the prompt alone.
+    had counted the completion, it counts the prompt alone. ``said`` is the answer's text, where
+    ``keep`` asks for it.
     """
 
     status: int = 0
@@ -101,6 +102,8 @@ class Reply:
     completed: bool = False
     ttft_ms: float | None = None
     text_pieces: list[bytes] = field(default_factory=list)
+    keep: bool = False
+    said: bytes = b""
     finish_reason: str | None = None
     schema_failed: bool = False
     outcome: str = "ok"

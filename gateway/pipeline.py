@@ -31,6 +31,7 @@ from gateway.charges import charged
 from gateway.errors import GatewayError, Overloaded, StreamBroken
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
+from gateway.keeping import keep
 from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
 from gateway.recall_settle import is_json
@@ -66,6 +67,7 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
     ex.request = await _read(shell, ex, raw)
     if ex.caller is not None:
         ex.brake = obeyed(shell, ex.caller, ex.request_id, ex.at_ms)
+        ex.reply.keep = ex.caller.key.keep_bodies_s > 0
     ex.prepared = await think(shell, snapshot, ex, ex.request)
     if ex.caller is not None and limited(ex.caller.key):
         await shell.rates.prompt(ex.caller.key, ex.prepared.measurement.prompt_tokens)
@@ -84,6 +86,7 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
         raise
     finally:
         settle.finish(shell, snapshot, ex, hold)
+        keep(shell.bodies, ex)
 
 
 async def dry_run(shell: Shell, ex: Exchange, raw: bytes) -> None:

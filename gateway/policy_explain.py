@@ -85,7 +85,11 @@ def levels(snapshot: Snapshot, key: VirtualKey) -> list[Level]:
     """The nodes from the organisation down to a key, with what each says in the file."""
     config = snapshot.accounts.config
     top = NodeConfig(
-        budget=config.budget, at=config.at, limits=config.limits, holdout=config.holdout
+        budget=config.budget,
+        at=config.at,
+        limits=config.limits,
+        holdout=config.holdout,
+        record=config.record,
     )
     found = [Level(ORGANISATION, "", top)]
     team = config.teams.get(key.team)
@@ -181,6 +185,10 @@ def _preferences(path: list[Level], key: VirtualKey) -> Iterator[dict[str, objec
         if level.says.holdout is not None:
             share = f"{level.says.holdout * 100:f}".rstrip("0").rstrip(".") or "0"
             said.append(("holdout", f"{share}% of sessions", level, "holdout"))
+        if level.says.record is not None:
+            days = level.says.record.bodies / 86_400
+            kept = f"{days:g} days" if days else "never"
+            said.append(("record.bodies", kept, level, "record.bodies"))
         said.extend(
             (f"prefer.{name}", value, level, f"prefer.{name}")
             for name, value in level.says.prefer.items()

@@ -65,6 +65,8 @@ def read_plain(reply: Reply, body: bytes, upstream: str, wire: Wire) -> None:
     reply.provider_id = said.provider_id
     reply.finish_reason = said.finish_reason
     reply.completed = True
+    if reply.keep:
+        reply.said = wire.text(data).encode("utf-8", "replace")
     if reply.usage is None:
         reply.text_pieces = [wire.text(data).encode("utf-8", "replace")]
 
@@ -188,6 +190,8 @@ class StreamRelay:
         reply.finish_reason = state.finish_reason
         if state.error is not None:
             reply.outcome = "error"
+        if reply.keep:
+            reply.said = state.text().encode("utf-8", "replace")
         if reply.usage is None or not state.metered:
             reply.text_pieces = [state.text().encode("utf-8", "replace")]
 

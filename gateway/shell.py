@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from billing.bodies import Bodies
 from billing.desk import Desk
 from billing.grants import Grant
 from billing.ledger import Ledger
@@ -41,6 +42,7 @@ class Shell:
     desk: Desk
     notifier: Notifier
     replies: Replies
+    bodies: Bodies
     shadow: ShadowCache = field(default_factory=ShadowCache)
     grants: tuple[Grant, ...] = ()
     peers: Peers | None = None

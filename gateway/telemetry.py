@@ -67,6 +67,7 @@ class Telemetry:
             ("channel", "outcome"),
             registry=self.registry,
         )
+        self.bodies = _bodies(self.registry)
         self.gate_off = _gate_off(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
         self._children: dict[tuple[object, ...], object] = {}
@@ -113,6 +114,12 @@ class Telemetry:
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _bodies(registry: CollectorRegistry) -> Counter:
+    """How many bodies were kept where the policy says so, and how many could not be."""
+    text = "Bodies that the policy keeps: kept, too_large, dropped, failed"
+    return Counter("weir_bodies", text, ("outcome",), registry=registry)
 
 
 def _gate_off(registry: CollectorRegistry) -> Counter:

@@ -1,12 +1,10 @@
 """What every key of weir.yaml means, in one sentence. Keys are `Model.field`.
 
 `scripts/build_reference.py` refuses a key that stands in the schema and not here, or the
-other way round. "Not in force yet" marks what is read and checked and changes nothing.
+other way round.
 """
 
 from __future__ import annotations
-
-_LATER = "Read and checked; not in force yet."
 
 DEFAULTS = {
     "RootSection.on_store_failure": "`closed`",
@@ -78,6 +76,7 @@ _NODE = {
     "holdout": "The share of sessions sent untouched here, such as `5% of sessions`.",
     "region": "A region that requests must stay in: only models whose `region` is the same serve "
     "them (see `upstreams.NAME.region`); one without a region never does.",
+    "record": "What is kept here, in place of `record`: `{ bodies: never }`.",
     "keys": "Names of keys (under `keys:`) that belong here. A key has one place.",
 }
 _PRICES = (
@@ -241,5 +240,6 @@ TEXTS = {
     "such as `{ input: 20, output: 80 }`: it is held and booked at that, and counted.",
     "SavingsConfig.delta": "Savings are clean where the routed success rate is at most this far "
     "below the holdout's: `2 points`.",
-    "RecordConfig.bodies": "How long request bodies are kept: `never`, `7 days`. " + _LATER,
+    "RecordConfig.bodies": "How long a request, what was sent for it and its answer are kept, "
+    "apart from the ledger: `never`, `7 days`. The nearest node decides.",
 }  # fmt: skip

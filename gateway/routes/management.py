@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 
+from billing.bodies import Kept
 from billing.budget import WindowFigures
 from billing.money import usd
 from billing.outcomes import Outcome, OutcomeInvalid, outcome_of
@@ -24,6 +25,7 @@ from gateway.errors import TABLE, InvalidRequest, NotFound
 from gateway.exchange import Caller, Exchange
 from gateway.explain import explained
 from gateway.ids import new_id
+from gateway.keeping import texts
 from gateway.pipeline import dry_run
 from gateway.shell import Shell
 from gateway.wire.registry import told
@@ -123,15 +125,30 @@ def receipt(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
 
 @api.get("/weir/receipts/{request_id}/audit")
 def audit(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
-    """What was dropped or rewritten: places, sizes, scores and hashes."""
+    """What was dropped or rewritten: places, sizes, scores, hashes; texts where they are kept."""
     found = _receipt(request_id, caller, shell)
+    kept = shell.bodies.find(request_id, found.team)
+    rows = [dict(cut) for cut in found.cuts]
+    if kept is not None:
+        for row, text in zip(rows, texts(kept, rows), strict=True):
+            row["text"] = text
     return {
         "request_id": found.request_id,
         "action": found.action,
         "original_prompt_tokens": found.original_prompt_tokens,
         "sent_prompt_tokens": found.sent_prompt_tokens,
-        "cuts": list(found.cuts),
-        "texts": "not kept",
+        "cuts": rows,
+        "texts": "not kept" if kept is None else f"kept until {iso_ms(kept.expires_ms)}",
+        "bodies": None if kept is None else _bodies(kept),
+    }
+
+
+def _bodies(kept: Kept) -> dict[str, str]:
+    """The kept bodies as text; what was sent only where it differs."""
+    return {
+        "received": kept.received.decode("utf-8", "replace"),
+        "sent": (kept.sent or kept.received).decode("utf-8", "replace"),
+        "answer": kept.answer.decode("utf-8", "replace"),
     }
 
 

@@ -1,0 +1,94 @@
+"""`record.bodies`: an audit shows what was cut while the policy says so, and to no one else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from documents import QUESTION, prose
+from engines import postgresql
+from processes import House, Key, config_for, gateway, simulator
+
+from billing.bodies import Bodies, Kept
+
+KEPT, FREE, MAIN = Key.new(), Key.new(), Key.new()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One team keeps bodies, another has said never, the rest keep none."""
+    folder: Path = tmp_path_factory.mktemp("bodies")
+    teams = """
+record: { bodies: 7 days }
+teams:
+  support: { keys: [main], record: { bodies: never } }
+  kept: { keys: [kept], forbid: [route] }
+  free: { keys: [free], record: { bodies: never } }
+"""
+    keys = f"  kept: {KEPT.hash}\n  free: {FREE.hash}"
+    with simulator(folder) as provider:
+        config = config_for(provider.url, folder, MAIN, teams, keys)
+        with gateway(folder, config) as running:
+            yield House(provider, running, MAIN, folder)
+
+
+def asked(house: House, key: Key, text: str) -> tuple[str, dict[str, Any]]:
+    """A request's id and its audit."""
+    body = {
+        "model": "gpt-6.1-sol",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": text}],
+    }
+    with house.client(authorization=f"Bearer {key.secret}") as client:
+        answer: httpx.Response = client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        request_id = answer.headers["x-weir-request-id"]
+        return request_id, client.get(f"/weir/receipts/{request_id}/audit").json()
+
+
+def test_what_was_cut_is_shown(house: House) -> None:
+    """Each cut comes with the text it left out, from the request as it was received."""
+    text = f"{prose()}\n\n{QUESTION}"
+    request_id, found = asked(house, KEPT, text)
+    assert found["action"] == "trim"
+    assert found["texts"].startswith("kept until ")
+    assert json.loads(found["bodies"]["received"])["messages"][0]["content"] == text
+    assert len(found["bodies"]["sent"]) < len(found["bodies"]["received"]) / 2
+    assert found["bodies"]["answer"]
+    assert len(found["cuts"]) > 5
+    for cut in found["cuts"]:
+        assert cut["text"] == text[cut["start"] : cut["end"]]
+    with house.client(authorization=f"Bearer {FREE.secret}") as client:
+        assert client.get(f"/weir/receipts/{request_id}/audit").status_code == 404
+
+
+def test_never_is_never(house: House) -> None:
+    """The nearest node decides: nothing of this team lies in the file."""
+    marker = "zanzibar-marker-never-kept"
+    _, found = asked(house, FREE, f"Say {marker}.")
+    assert (found["texts"], found["bodies"]) == ("not kept", None)
+    _, kept = asked(house, KEPT, "Say a word.")
+    assert kept["bodies"]["answer"]
+    for path in house.folder.glob("weir.db*"):
+        assert marker.encode() not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_postgresql_keeps_them_in_a_table(postgres_server: str) -> None:
+    """The same on a server: kept, found, swept."""
+    now = [2_000]
+    one = Kept("r1", "t", 1_000, 61_000, b"received", b"sent", b"answer")
+    with postgresql(postgres_server) as url:
+        store = Bodies(url, lambda: now[0])
+        store.keep(one)
+        store.close()
+        again = Bodies(url, lambda: now[0])
+        assert again.find("r1", "t") == one
+        now[0] = 61_000
+        assert again.sweep() == 1
+        assert again.find("r1", "t") is None
+        again.close()
