@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from billing.errors import LedgerUnavailable
 from billing.schema import (
+    FINANCE_LOCK,
     database_path,
     engine_url,
     hidden,
@@ -24,8 +25,6 @@ from billing.schema import (
 )
 
 _WAIT_S = 30
-_LOCK = 0x77656966
-"""PostgreSQL's lock that keeps two bookings apart."""
 
 
 @contextmanager
@@ -50,7 +49,7 @@ def appending(url: str) -> Iterator[Connection]:
     try:
         with engine.connect() as db:
             if postgresql:
-                db.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                db.execute(sa.text(f"SELECT pg_advisory_xact_lock({FINANCE_LOCK})"))
                 db.execute(sa.text("LOCK TABLE receipts IN SHARE MODE"))
             else:
                 db.exec_driver_sql("BEGIN IMMEDIATE")

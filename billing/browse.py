@@ -17,8 +17,9 @@ from billing.budget import Span, WindowFigures
 from billing.counters import Counters, Spend, path_of, share
 from billing.reader import HOLDS, RECEIPTS, epoch_ms, reading
 from billing.receipt import Receipt, from_fields
-from billing.reports import Scope, grouping
+from billing.rolled import names
 from billing.schema import database_path, is_postgresql
+from billing.scope import Scope, grouping
 
 _BUCKET_MS = 60_000
 
@@ -68,10 +69,9 @@ def labels(url: str, by: str) -> list[str]:
     Raises:
         ValueError: another group.
     """
-    column = grouping(by)
-    query = sa.select(column).distinct().where(column.is_not(None), column != "").order_by(column)
+    column = str(grouping(by).name)
     with reading(url) as db:
-        return [str(found[0]) for found in db.execute(query)]
+        return sorted(names(db, column))
 
 
 def listing(url: str, scope: Scope, text: str = "", limit: int = 1000) -> list[Entry]:

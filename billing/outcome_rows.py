@@ -8,12 +8,15 @@ import sqlalchemy as sa
 
 from billing.appending import appending
 from billing.finance_tables import OUTCOMES
-from billing.outcomes import Outcome
+from billing.outcomes import ACCEPTED, Outcome
 from billing.reader import RECEIPTS, reading
+from billing.rollup_tables import FACETS, SLICES
 
 
 def post(url: str, outcome: Outcome) -> None:
     """The outcome is in the database; it is the task's until another is posted.
+
+    Sessions that are rolled up already are told at once, the others when they are.
 
     Raises:
         LedgerUnavailable: the database cannot be written.
@@ -21,6 +24,9 @@ def post(url: str, outcome: Outcome) -> None:
     row = {name: getattr(outcome, name) for name in Outcome.__slots__}
     with appending(url) as db:
         db.execute(OUTCOMES.insert().values(**row))
+        team = sa.select(FACETS.c.id).where(FACETS.c.team == outcome.team)
+        told = SLICES.update().where(SLICES.c.goal == outcome.task, SLICES.c.facet.in_(team))
+        db.execute(told.values(accepted=int(outcome.outcome == ACCEPTED)))
 
 
 def history(url: str, team: str, task: str) -> list[Outcome]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 import psycopg
 from psycopg import sql
 
+from billing import rollup
 from billing.chain import START
 from billing.counters import Spend, path_of
 from billing.errors import LedgerUnavailable
 from billing.journal import Position
 from billing.late import CLOSED_UNTIL, in_open_month
 from billing.receipt import Receipt, from_fields
-from billing.schema import driver_url, hidden, upgrade_postgresql
+from billing.schema import FINANCE_LOCK, driver_url, hidden, upgrade_postgresql
 from billing.store_rows import (
     ATTEMPT_COLUMNS,
     HOLD_COLUMNS,
@@ -68,6 +70,31 @@ class PostgresStore:
             LedgerUnavailable: it cannot be reached or refuses.
         """
         self._write.run(lambda cursor: self._post(cursor, group))
+
+    def roll_up(self, most: int) -> int:
+        """The next receipts, at most so many, are in the roll-ups; how many are still not.
+
+        Nothing is done while another process is at it, or books.
+
+        Raises:
+            LedgerUnavailable: as for ``write``; nothing was changed.
+        """
+
+        def work(cursor: psycopg.Cursor[Any]) -> int:
+            free = rows_of(cursor, f"SELECT pg_try_advisory_xact_lock({FINANCE_LOCK})")
+            run = partial(rows_of, cursor)
+            return rollup.roll_up(run, most) if free[0][0] else 0
+
+        return self._write.run(work)
+
+    def clear_rollups(self) -> None:
+        """There are no roll-ups. Raises LedgerUnavailable."""
+
+        def work(cursor: psycopg.Cursor[Any]) -> None:
+            rows_of(cursor, f"SELECT pg_advisory_xact_lock({FINANCE_LOCK})")
+            rollup.clear(partial(rows_of, cursor))
+
+        self._write.run(work)
 
     def checkpoint(self) -> None:
         """What was committed is on the server's disk already."""
@@ -245,6 +272,12 @@ class Link:
 
     def _told(self, error: psycopg.Error) -> str:
         return f"the database {self._where} does not answer: {str(error).strip()}"
+
+
+def rows_of(cursor: psycopg.Cursor[Any], query: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement, if it has any."""
+    cursor.execute(query.encode())
+    return cursor.fetchall() if cursor.description else []
 
 
 def clean(text: str) -> str:

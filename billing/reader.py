@@ -43,6 +43,7 @@ HOLDS: Any = HoldRow.__table__  # type: ignore[attr-defined]  # as above
 def reading(url: str) -> Iterator[Connection]:
     """A connection to an up-to-date ledger that this process only reads.
 
+    It sees one state of the ledger throughout, whatever is posted meanwhile.
     What a killed process left in its journal is brought into the tables first, unless
     another process has the ledger open (which does so itself).
 
@@ -61,6 +62,8 @@ def reading(url: str) -> Iterator[Connection]:
     engine = _engine(url)
     try:
         with engine.connect() as connection:
+            if not is_postgresql(url):
+                connection.exec_driver_sql("BEGIN")  # the driver begins none for a query
             yield connection
     except sa.exc.SQLAlchemyError as error:
         raise LedgerUnavailable(f"cannot read the ledger {where}: {error}") from error
@@ -88,7 +91,11 @@ def _outdated(path: Path) -> bool:
 
 def _engine(url: str) -> Engine:
     if is_postgresql(url):
-        return sa.create_engine(engine_url(url), connect_args={"connect_timeout": 10})
+        return sa.create_engine(
+            engine_url(url),
+            connect_args={"connect_timeout": 10},
+            isolation_level="REPEATABLE READ",
+        )
     return sa.create_engine(url, connect_args={"timeout": 10})
 
 

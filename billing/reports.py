@@ -2,28 +2,28 @@
 
 Every sum is over the whole range asked for, never over a page. Money is integer nano-USD in
 rows and decimal text where a function says so. Times are half-open: from ``start`` (or the
-beginning) up to, not including, ``end`` (or now).
+beginning) up to, not including, ``end`` (or now). Sums come from roll-ups where those reach
+(``rolled``), which changes how fast the answer is, never what it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from billing import rolled, session_sums
 from billing.booking import booked
-from billing.finance_tables import OUTCOMES
 from billing.money import usd
-from billing.outcome_rows import holding, task_of
-from billing.outcomes import ACCEPTED
 from billing.reader import EPOCH, HOLDS, MS, RECEIPTS, epoch_ms, reading
 from billing.receipt import Receipt, from_fields
-from billing.savings import Session
+from billing.rollup_shape import QUARTER_MS, SESSION_SUMS
+from billing.savings import Moments, Session
+from billing.scope import GROUPS, Scope, grouping
 from billing.verify import head, verify
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
     "Row",
     "Scope",
     "TaskRow",
+    "Top",
     "daily",
+    "dearest",
     "epoch_ms",
     "grouped",
     "grouping",
@@ -47,50 +49,7 @@ __all__ = [
 ]
 
 SETTLED = ("settled", "reconciled", "closed")
-GROUPS = {
-    "action": "action",
-    "team": "team",
-    "project": "project",
-    "key": "key",
-    "user": "user",
-    "requested_model": "requested_model",
-    "model": "served_model",
-    "tier": "tier",
-    "upstream": "upstream",
-    "arm": "arm",
-    "state": "state",
-    "usage_source": "usage_source",
-    "session": "session_key",
-    "task": "task",
-}
-_QUARTER_MS = 900_000
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which receipts: posted in ``[start, end)``, of one team or of all.
-
-    ``also``: further (one of ``GROUPS``, label) pairs that must all hold; "" is no name.
-    """
-
-    start: datetime | None = None
-    end: datetime | None = None
-    team: str | None = None
-    also: tuple[tuple[str, str], ...] = ()
-
-    def where(self) -> list[Any]:
-        """The same as conditions on receipts."""
-        wanted = []
-        if self.start is not None:
-            wanted.append(RECEIPTS.c.posted_ms >= epoch_ms(self.start))
-        if self.end is not None:
-            wanted.append(RECEIPTS.c.posted_ms < epoch_ms(self.end))
-        if self.team is not None:
-            wanted.append(RECEIPTS.c.team == self.team)
-        for by, label in self.also:
-            column = grouping(by)
-            wanted.append(column == label if label else sa.or_(column.is_(None), column == ""))
-        return wanted
+_MANY = ("session", "task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +103,16 @@ def totals(
     """
     scope = Scope(start, end, team)
     with reading(url) as db:
-        settled = _one(db, scope, RECEIPTS.c.state.in_(SETTLED))
-        provisional = _one(db, scope, RECEIPTS.c.state.not_in(SETTLED))
+        by_state = {
+            state: _row(state, figures)
+            for (state,), figures in rolled.summed(db, scope, ("state",)).items()
+        }
         query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(HOLDS.c.amount_nano), 0))
         if team is not None:
             query = query.where(HOLDS.c.team == team)
         holds, held = db.execute(query).one()
+    settled = _sum(row for state, row in by_state.items() if state in SETTLED)
+    provisional = _sum(row for state, row in by_state.items() if state not in SETTLED)
     amounts = [row.amount_nano for row in booked(url, scope)]
     return {
         "requests": settled.requests,
@@ -168,36 +131,61 @@ def totals(
 def overall(url: str, scope: Scope) -> Row:
     """Everything in scope as one row."""
     with reading(url) as db:
-        return _one(db, scope)
+        return _sum(_row("all", figures) for figures in rolled.summed(db, scope).values())
 
 
 def grouped(url: str, by: str, scope: Scope) -> list[Row]:
     """A row a group, the dearest first.
 
     Args:
-        by: one of ``GROUPS``.
+        by: one of ``GROUPS``. Sessions and tasks may be millions: see ``dearest``.
 
     Raises:
         ValueError: another group.
     """
-    column = grouping(by)
-    query = sa.select(column, *_sums()).where(*scope.where()).group_by(column)
+    column = str(grouping(by).name)
     with reading(url) as db:
-        rows = [_row(found) for found in db.execute(query)]
-    return sorted(rows, key=lambda row: (-row.cost_nano, row.label))
+        if by in _MANY:
+            found = session_sums.summed_by(db, scope, column)
+        else:
+            found = {key: row for (key,), row in rolled.summed(db, scope, (column,)).items()}
+    return _dearest_first(_row(label, figures) for label, figures in found.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The dearest groups, and all others as one row: together the whole of the scope."""
+
+    rows: list[Row]
+    others: Row
+
+
+def dearest(url: str, by: str, scope: Scope, limit: int = 100) -> Top:
+    """As ``grouped``, but only so many rows; what they leave is summed, not left out.
+
+    Raises:
+        ValueError: not one of ``GROUPS``.
+    """
+    column = str(grouping(by).name)
+    if by in _MANY:
+        with reading(url) as db:
+            found = session_sums.summed_by(db, scope, column, limit)
+            figures = rolled.summed(db, scope).get((), [0] * len(SESSION_SUMS))
+        rows, whole = [_row(label, row) for label, row in found.items()], _row("", figures)
+    else:
+        rows = grouped(url, by, scope)
+        whole = _sum(rows)
+    first = _dearest_first(rows)[:limit]
+    return Top(first, _less(whole, _sum(first)))
 
 
 def daily(url: str, zone: ZoneInfo, scope: Scope) -> list[tuple[date, Row]]:
     """A row a local day that has any request, oldest first."""
-    quarter = sa.type_coerce(
-        RECEIPTS.c.posted_ms.op("/")(sa.literal_column(str(_QUARTER_MS))), sa.BigInteger
-    )
-    query = sa.select(quarter, *_sums()).where(*scope.where()).group_by(quarter)
     days: dict[date, Row] = {}
     with reading(url) as db:
-        for found in db.execute(query):
-            day = (EPOCH + int(found[0]) * _QUARTER_MS * MS).astimezone(zone).date()
-            row = _row(found, day.isoformat())
+        for quarter, figures in rolled.by_quarter(db, scope, zone).items():
+            day = (EPOCH + quarter * QUARTER_MS * MS).astimezone(zone).date()
+            row = _row(day.isoformat(), figures)
             days[day] = _plus(days[day], row) if day in days else row
     return sorted(days.items())
 
@@ -214,32 +202,14 @@ def receipts(url: str, scope: Scope, limit: int = 1000) -> list[Receipt]:
         return [from_fields(orjson.loads(found.body)) for found in db.execute(query)]
 
 
-def sessions(url: str, scope: Scope) -> tuple[list[Session], list[Session]]:
-    """Held-out and routed sessions for ``savings.measure``, of requests with a counterfactual.
+def sessions(url: str, scope: Scope) -> tuple[list[Session], Moments]:
+    """Held-out sessions and the sums of the routed ones, for ``savings.measure``.
 
-    A session is accepted where every outcome of its tasks is, None where it has none.
+    Of requests with a counterfactual. A session is accepted where every outcome of its
+    tasks is, None where it has none.
     """
-    total = sa.func.sum
-    key = sa.func.coalesce(RECEIPTS.c.session_key, RECEIPTS.c.request_id)
-    joined, accepted = with_outcomes()
-    query = (
-        sa.select(
-            RECEIPTS.c.arm,
-            total(RECEIPTS.c.cost_nano),
-            total(RECEIPTS.c.baseline_nano),
-            sa.func.min(accepted),
-        )
-        .select_from(joined)
-        .where(*scope.where(), RECEIPTS.c.baseline_nano.is_not(None))
-        .group_by(RECEIPTS.c.arm, key)
-    )
-    arms: dict[str, list[Session]] = {"holdout": [], "routed": []}
     with reading(url) as db:
-        for arm, paid, tokenmaxxed, good in db.execute(query):
-            if arm in arms:
-                verdict = None if good is None else bool(good)
-                arms[arm].append(Session(int(paid), int(tokenmaxxed), verdict))
-    return arms["holdout"], arms["routed"]
+        return session_sums.arms(db, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,36 +237,13 @@ class TaskRow:
 
 def outcomes(url: str, scope: Scope) -> list[TaskRow]:
     """Closed tasks by arm, the rejected ones' cost included, sorted by arm."""
-    joined, accepted = with_outcomes()
-    arm = RECEIPTS.c.arm
-    one_arm = sa.case((sa.func.min(arm) == sa.func.max(arm), sa.func.min(arm)), else_="mixed")
-    tasks = (
-        sa.select(
-            one_arm.label("arm"),
-            sa.func.min(accepted).label("accepted"),
-            sa.func.sum(RECEIPTS.c.cost_nano).label("cost"),
-        )
-        .select_from(joined)
-        .where(*scope.where(), accepted.is_not(None))
-        .group_by(RECEIPTS.c.team, task_of())
-        .subquery()
-    )
-    total = sa.func.sum
-    good = tasks.c.accepted
-    query = sa.select(tasks.c.arm, total(good), total(1 - good), total(tasks.c.cost))
+    found: dict[str, list[int]] = {}
     with reading(url) as db:
-        rows = db.execute(query.group_by(tasks.c.arm)).all()
-    return sorted((TaskRow(a, int(x), int(y), int(c)) for a, x, y, c in rows), key=lambda r: r.arm)
-
-
-def with_outcomes() -> tuple[Any, Any]:
-    """Receipts beside the outcome of their task, and 1, 0 or NULL for accepted, not, unknown."""
-    said = sa.select(OUTCOMES).where(OUTCOMES.c.seq.in_(holding())).subquery()
-    joined = RECEIPTS.outerjoin(
-        said, sa.and_(said.c.team == RECEIPTS.c.team, said.c.task == task_of())
-    )
-    known = said.c.outcome.is_not(None)
-    return joined, sa.case((said.c.outcome == ACCEPTED, 1), (known, 0), else_=None)
+        for task in session_sums.closed_tasks(db, scope):
+            counts = found.setdefault(task.arm or "mixed", [0, 0, 0])
+            counts[0 if task.accepted else 1] += 1
+            counts[2] += task.cost_nano
+    return [TaskRow(arm, *counts) for arm, counts in sorted(found.items())]
 
 
 def latest(url: str) -> datetime | None:
@@ -306,47 +253,25 @@ def latest(url: str) -> datetime | None:
     return None if found is None else EPOCH + int(found) * MS
 
 
-def grouping(by: str) -> Any:
-    """The receipts' column of a group. Raises ValueError for a group that is none."""
-    if by not in GROUPS:
-        raise ValueError(f"cannot group by {by!r}: choose one of {', '.join(sorted(GROUPS))}")
-    return RECEIPTS.c[GROUPS[by]]
+def _row(label: str, figures: Sequence[int]) -> Row:
+    return Row(label, *figures[: len(SESSION_SUMS)])
 
 
-def _sums() -> list[Any]:
-    def total(column: Any) -> Any:
-        return sa.func.coalesce(sa.func.sum(column), 0)
-
-    known = RECEIPTS.c.baseline_nano.is_not(None)
-    return [
-        sa.func.count(),
-        total(RECEIPTS.c.original_prompt_tokens),
-        total(RECEIPTS.c.sent_prompt_tokens),
-        total(RECEIPTS.c.prompt_tokens),
-        total(RECEIPTS.c.completion_tokens),
-        total(RECEIPTS.c.cached_tokens),
-        total(RECEIPTS.c.effective_tokens),
-        total(RECEIPTS.c.cost_nano),
-        total(RECEIPTS.c.gateway_cost_nano),
-        total(RECEIPTS.c.waste_nano),
-        total(RECEIPTS.c.baseline_nano),
-        total(sa.case((known, RECEIPTS.c.cost_nano), else_=0)),
-        total(sa.case((known, 0), else_=1)),
-        total(sa.case((RECEIPTS.c.usage_source == "estimated", 1), else_=0)),
-    ]
+def _dearest_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-row.cost_nano, row.label))
 
 
-def _row(found: Any, label: str | None = None) -> Row:
-    first, *sums = found
-    name = label if label is not None else ("" if first is None else str(first))
-    return Row(name, *(int(value) for value in sums))
+def _sum(rows: Iterable[Row]) -> Row:
+    total = Row("all", *[0] * len(SESSION_SUMS))
+    for row in rows:
+        total = _plus(total, row)
+    return total
 
 
-def _one(db: Connection, scope: Scope, *more: Any) -> Row:
-    query = sa.select(sa.literal("all"), *_sums()).where(*scope.where(), *more)
-    return _row(db.execute(query).one())
+def _plus(left: Row, right: Row, sign: int = 1) -> Row:
+    figures = (getattr(left, name) + sign * getattr(right, name) for name in SESSION_SUMS)
+    return Row(left.label, *figures)
 
 
-def _plus(left: Row, right: Row) -> Row:
-    names = [name for name in Row.__slots__ if name != "label"]
-    return Row(left.label, *(getattr(left, name) + getattr(right, name) for name in names))
+def _less(left: Row, right: Row) -> Row:
+    return _plus(left, right, -1)

@@ -15,7 +15,7 @@ nature, are floats and never posted.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,6 +45,54 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """All that is asked of many sessions: how many, their sums, and ``squares``, the sum of
+    the squares of what each would have cost (nano-USD^2). ``known`` have an outcome.
+    """
+
+    count: int = 0
+    paid_nano: int = 0
+    tokenmaxxed_nano: int = 0
+    squares: float = 0.0
+    known: int = 0
+    accepted: int = 0
+
+    @classmethod
+    def of(cls, sessions: Iterable[Session]) -> Moments:
+        """The moments of some sessions."""
+        some = list(sessions)
+        return cls(
+            len(some),
+            sum(one.paid_nano for one in some),
+            sum(one.tokenmaxxed_nano for one in some),
+            math.fsum(float(one.tokenmaxxed_nano) ** 2 for one in some),
+            sum(one.accepted is not None for one in some),
+            sum(one.accepted is True for one in some),
+        )
+
+    def plus(self, sessions: Iterable[Session], sign: int = 1) -> Moments:
+        """The same with further sessions in it; with ``sign`` -1, without them."""
+        more = Moments.of(sessions)
+        return Moments(
+            self.count + sign * more.count,
+            self.paid_nano + sign * more.paid_nano,
+            self.tokenmaxxed_nano + sign * more.tokenmaxxed_nano,
+            max(self.squares + sign * more.squares, 0.0),
+            self.known + sign * more.known,
+            self.accepted + sign * more.accepted,
+        )
+
+    def less(self, sessions: Iterable[Session]) -> Moments:
+        """The same without sessions that are in it."""
+        return self.plus(sessions, -1)
+
+    @property
+    def rate(self) -> float | None:
+        """The accepted share of those whose outcome is known; None where none is."""
+        return self.accepted / self.known if self.known else None
+
+
+@dataclass(frozen=True, slots=True)
 class Savings:
     """What routing saved on the routed sessions, nano-USD.
 
@@ -69,13 +117,13 @@ class Savings:
         return self.saved_nano / self.tokenmaxxed_nano if self.tokenmaxxed_nano else 0.0
 
 
-def measure(holdout: Sequence[Session], routed: Sequence[Session]) -> Savings:
+def measure(holdout: Sequence[Session], routed: Sequence[Session] | Moments) -> Savings:
     """Savings of the routed sessions, corrected by what the holdout really cost.
 
     Sessions without any counterfactual (infeasible or unpriced) are left out by the caller.
     """
-    paid = sum(session.paid_nano for session in routed)
-    counterfactual = sum(session.tokenmaxxed_nano for session in routed)
+    routed = _moments(routed)
+    paid, counterfactual = routed.paid_nano, routed.tokenmaxxed_nano
     held = [session for session in holdout if session.tokenmaxxed_nano > 0]
     weight = sum(session.tokenmaxxed_nano for session in held)
     if not weight:
@@ -88,7 +136,7 @@ def measure(holdout: Sequence[Session], routed: Sequence[Session]) -> Savings:
             kappa=1.0,
             n_eff=0.0,
             holdout_sessions=0,
-            routed_sessions=len(routed),
+            routed_sessions=routed.count,
             badge=Badge.ESTIMATED,
         )
     truth = sum(session.paid_nano for session in held)
@@ -105,7 +153,7 @@ def measure(holdout: Sequence[Session], routed: Sequence[Session]) -> Savings:
         kappa=truth / weight,
         n_eff=n_eff,
         holdout_sessions=len(held),
-        routed_sessions=len(routed),
+        routed_sessions=routed.count,
         badge=_badge(n_eff, half, corrected),
     )
 
@@ -115,7 +163,7 @@ def _badge(n_eff: float, half: int | None, corrected: int) -> Badge:
     return Badge.MEASURED if n_eff >= MEASURED_SESSIONS and narrow else Badge.ESTIMATED
 
 
-def _half_width(held: list[Session], routed: Sequence[Session], n_eff: float) -> int | None:
+def _half_width(held: list[Session], routed: Moments, n_eff: float) -> int | None:
     """Half of the 95% interval, nano-USD; None where too few sessions carry the weight."""
     if len(held) < 2 or n_eff <= 1.0 + 1e-9:
         return None
@@ -130,11 +178,10 @@ def _half_width(held: list[Session], routed: Sequence[Session], n_eff: float) ->
     of_kappa = (count - 1) / count * math.fsum((value - mean) ** 2 for value in left_out)
     residuals = math.fsum((s.paid_nano - kappa * s.tokenmaxxed_nano) ** 2 for s in held)
     noise = residuals / math.fsum(float(s.tokenmaxxed_nano) ** 2 for s in held)
-    routed_sum = sum(session.tokenmaxxed_nano for session in routed)
+    routed_sum = routed.tokenmaxxed_nano
     if not routed_sum:
         return 0
-    squares = math.fsum(float(s.tokenmaxxed_nano) ** 2 for s in routed)
-    of_routed = noise * squares / float(routed_sum) ** 2
+    of_routed = noise * routed.squares / float(routed_sum) ** 2
     quantile = student_t(_CONFIDENCE, n_eff - 1)
     return round(quantile * math.sqrt(of_kappa + of_routed) * routed_sum)
 
@@ -153,10 +200,12 @@ class Cleanliness:
 
 
 def cleanliness(
-    holdout: Sequence[Session], routed: Sequence[Session], delta: float = CLEAN_DELTA
+    holdout: Sequence[Session] | Moments,
+    routed: Sequence[Session] | Moments,
+    delta: float = CLEAN_DELTA,
 ) -> Cleanliness:
     """Savings are clean where the routed success rate is at most ``delta`` below the holdout's."""
-    ours, theirs = _rate(routed), _rate(holdout)
+    ours, theirs = _moments(routed).rate, _moments(holdout).rate
     clean = None if ours is None or theirs is None else ours >= theirs - delta
     return Cleanliness(ours, theirs, clean)
 
@@ -168,9 +217,8 @@ def per_accepted(sessions: Sequence[Session]) -> int | None:
     return sum(session.paid_nano for session in known) // accepted if accepted else None
 
 
-def _rate(sessions: Sequence[Session]) -> float | None:
-    known = [session.accepted for session in sessions if session.accepted is not None]
-    return sum(known) / len(known) if known else None
+def _moments(sessions: Sequence[Session] | Moments) -> Moments:
+    return sessions if isinstance(sessions, Moments) else Moments.of(sessions)
 
 
 def student_t(probability: float, freedom: float) -> float:

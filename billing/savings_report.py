@@ -6,15 +6,15 @@ it (``billing.savings``); its causes add up to it exactly (``billing.split``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-import sqlalchemy as sa
-
 from billing.money import half_even, usd
-from billing.reader import RECEIPTS, reading
+from billing.reader import reading
 from billing.reports import Scope, TaskRow, outcomes, sessions
+from billing.rolled import summed
+from billing.rollup_shape import SUMS
 from billing.savings import CLEAN_DELTA, Cleanliness, Savings, cleanliness, measure
 from billing.split import Split
 
@@ -93,31 +93,24 @@ def report(url: str, scope: Scope, delta: float = CLEAN_DELTA) -> Report:
 
 def causes(url: str, scope: Scope) -> Causes:
     """The routed requests' saving by cause; the parts and ``unsplit`` are the whole of it."""
-    columns = RECEIPTS.c
-    total: Any = sa.func.sum
-    known, parted = columns.baseline_nano.is_not(None), columns.saved_trim_nano.is_not(None)
-    query = sa.select(
-        sa.func.count(),
-        total(sa.case((known, 0), else_=1)),
-        total(columns.baseline_nano),
-        total(sa.case((known, columns.cost_nano), else_=0)),
-        total(columns.saved_trim_nano),
-        total(columns.saved_model_nano),
-        total(columns.saved_cache_nano),
-        total(columns.saved_retries_nano),
-        total(sa.case((parted, -columns.gateway_cost_nano), else_=0)),
-    ).where(*scope.where(), columns.arm == ROUTED)
     with reading(url) as db:
-        row = [int(value or 0) for value in db.execute(query).one()]
-    requests, infeasible, baseline, paid, *parts = row
-    split = Split(*parts)
+        figures = summed(db, replace(scope, also=(*scope.also, ("arm", ROUTED)))).get(())
+    row = dict(zip(SUMS, figures or [0] * len(SUMS), strict=True))
+    split = Split(
+        row["saved_trim_nano"],
+        row["saved_model_nano"],
+        row["saved_cache_nano"],
+        row["saved_retries_nano"],
+        -row["parted_gateway_nano"],
+    )
+    baseline, paid = row["baseline_nano"], row["compared_nano"]
     return Causes(
         tokenmaxxed_nano=baseline,
         paid_nano=paid,
         split=split,
         unsplit_nano=baseline - paid - split.saved_nano,
-        requests=requests,
-        infeasible=infeasible,
+        requests=row["requests"],
+        infeasible=row["infeasible"],
     )
 
 

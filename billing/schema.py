@@ -15,10 +15,12 @@ from pathlib import Path
 from billing.bundled import bundled_text
 from billing.errors import LedgerUnavailable
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest step in ``billing/migrations/versions``."""
 _MIGRATION = 0x77656972
 """PostgreSQL's lock that a migration holds."""
+FINANCE_LOCK = 0x77656966
+"""PostgreSQL's lock that keeps two bookings apart, and bookings from roll-ups."""
 
 
 _POSTGRESQL = re.compile(r"^postgres(?:ql)?(?:\+psycopg)?://")

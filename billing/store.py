@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
+from billing import rollup
 from billing.chain import START
 from billing.counters import Spend, path_of
 from billing.errors import LedgerUnavailable
@@ -37,6 +38,7 @@ from billing.store_rows import (
     linked,
 )
 
+T = TypeVar("T")
 _LOOKUP = 500
 _CHUNKS = (16, 1)
 """Rows a statement: each statement lets other threads run once, so many rows share one."""
@@ -106,6 +108,18 @@ class Store:
                     )
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"cannot write the ledger: {error}") from error
+
+    def roll_up(self, most: int) -> int:
+        """The next receipts, at most so many, are in the roll-ups; how many are still not.
+
+        Raises:
+            LedgerUnavailable: as for ``write``; nothing was changed.
+        """
+        return self._transaction(lambda run: rollup.roll_up(run, most))
+
+    def clear_rollups(self) -> None:
+        """There are no roll-ups. Raises LedgerUnavailable."""
+        self._transaction(rollup.clear)
 
     def checkpoint(self) -> None:
         """Everything committed is in the main file and on the disk, as far as readers allow."""
@@ -212,6 +226,14 @@ class Store:
             sql = f"SELECT request_id FROM receipts WHERE request_id IN ({marks})"  # noqa: S608 - marks
             seen |= {row[0] for row in self._write.execute(sql, some)}
         return seen
+
+    def _transaction(self, work: Callable[[rollup.Run], T]) -> T:
+        try:
+            with self._write:
+                self._write.execute("BEGIN IMMEDIATE")
+                return work(lambda sql: self._write.execute(sql).fetchall())
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"cannot write the ledger: {error}") from error
 
     def _change(self, sql: str, *values: object) -> None:
         try:

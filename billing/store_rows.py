@@ -92,6 +92,12 @@ class Tables(Protocol):
     def write(self, group: Group) -> None:
         """All of a group is in the database, or none of it. Raises LedgerUnavailable."""
 
+    def roll_up(self, most: int) -> int:
+        """The next receipts, at most so many, are in the roll-ups; how many are still not."""
+
+    def clear_rollups(self) -> None:
+        """There are no roll-ups; they can be made again."""
+
     def checkpoint(self) -> None:
         """Everything committed is on the disk, as far as readers allow."""
 

@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from billing import booking, closing
+from billing import booking, closing, rollup_check
 from billing.chain import START, link
 from billing.money import amount, usd
 from billing.reader import ATTEMPTS, LINES, RECEIPTS, reading
@@ -27,11 +27,12 @@ def verify(url: str) -> list[str]:
     gateway's; no line or attempt is without a receipt; the hash chain is unbroken and its
     receipts are what columns and lines say; teams, models, keys and days each sum to the
     same total; corrections make reconciled days what the provider said; closed months are
-    what they were when they were closed.
+    what they were when they were closed; roll-ups are what receipts say.
     """
     with reading(url) as db:
         problems = [*_bad_lines(db), *_bad_sums(db), *_strays(db), *_broken_chain(db)]
         problems += [*_unequal(db), *booking.broken(db), *closing.broken(db)]
+        problems += rollup_check.broken(db)
     return problems
 
 

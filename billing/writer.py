@@ -23,6 +23,7 @@ from pathlib import Path
 from billing.errors import LedgerUnavailable
 from billing.journal import Journal, Position, journal_path
 from billing.receipt import Receipt
+from billing.roller import Roller
 from billing.store_rows import Group, Tables
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Writer:
     def __init__(self, database: Path, store: Tables, number: int, rotate_bytes: int) -> None:
         self._database = database
         self._store = store
+        self._roller = Roller(store)
         self._rotate_bytes = rotate_bytes
         self._journal = Journal(database, number)
         self._queue: deque[tuple[Position, Posting]] = deque()
@@ -176,7 +178,7 @@ class Writer:
             if not self._queue:
                 if self._stopping:
                     return
-                if self._waiting:
+                if self._waiting or self._roller.turn(idle=True):
                     continue
                 self._work.clear()
                 if not self._queue and not self._stopping:
@@ -215,6 +217,8 @@ class Writer:
             self.trouble = str(error)
             return 0
         self._done(taken[-1][0], len(taken), [str(row[0]) for row in group.receipts])
+        self._roller.posted(len(group.receipts))
+        self._roller.turn(idle=False)
         return len(taken)
 
     def _front(self) -> list[tuple[Position, Posting]]:

@@ -54,6 +54,24 @@ CREATE TABLE corrections (
 	PRIMARY KEY (seq)
 );
 
+CREATE TABLE facets (
+	id INTEGER NOT NULL, 
+	cube INTEGER NOT NULL, 
+	team VARCHAR DEFAULT '' NOT NULL, 
+	project VARCHAR DEFAULT '' NOT NULL, 
+	"key" VARCHAR DEFAULT '' NOT NULL, 
+	user VARCHAR DEFAULT '' NOT NULL, 
+	requested_model VARCHAR DEFAULT '' NOT NULL, 
+	served_model VARCHAR DEFAULT '' NOT NULL, 
+	tier VARCHAR DEFAULT '' NOT NULL, 
+	upstream VARCHAR DEFAULT '' NOT NULL, 
+	action VARCHAR DEFAULT '' NOT NULL, 
+	arm VARCHAR DEFAULT '' NOT NULL, 
+	state VARCHAR DEFAULT '' NOT NULL, 
+	usage_source VARCHAR DEFAULT '' NOT NULL, 
+	PRIMARY KEY (id)
+);
+
 CREATE TABLE facts (
 	name VARCHAR NOT NULL, 
 	value VARCHAR NOT NULL, 
@@ -193,7 +211,69 @@ CREATE TABLE replies (
 	PRIMARY KEY (owner, name)
 );
 
+CREATE TABLE rollups (
+	cube BIGINT NOT NULL, 
+	width_ms BIGINT NOT NULL, 
+	bucket BIGINT NOT NULL, 
+	facet BIGINT NOT NULL, 
+	requests BIGINT NOT NULL, 
+	original_prompt_tokens BIGINT NOT NULL, 
+	sent_prompt_tokens BIGINT NOT NULL, 
+	prompt_tokens BIGINT NOT NULL, 
+	completion_tokens BIGINT NOT NULL, 
+	cached_tokens BIGINT NOT NULL, 
+	effective_tokens BIGINT NOT NULL, 
+	cost_nano BIGINT NOT NULL, 
+	gateway_cost_nano BIGINT NOT NULL, 
+	waste_nano BIGINT NOT NULL, 
+	baseline_nano BIGINT NOT NULL, 
+	compared_nano BIGINT NOT NULL, 
+	infeasible BIGINT NOT NULL, 
+	estimated BIGINT NOT NULL, 
+	saved_trim_nano BIGINT NOT NULL, 
+	saved_model_nano BIGINT NOT NULL, 
+	saved_cache_nano BIGINT NOT NULL, 
+	saved_retries_nano BIGINT NOT NULL, 
+	parted_gateway_nano BIGINT NOT NULL, 
+	PRIMARY KEY (cube, width_ms, bucket, facet)
+)
+ WITHOUT ROWID
+
+;
+
+CREATE TABLE slices (
+	cube BIGINT NOT NULL, 
+	session VARCHAR NOT NULL, 
+	keyed BIGINT NOT NULL, 
+	arm VARCHAR NOT NULL, 
+	facet BIGINT NOT NULL, 
+	goal VARCHAR NOT NULL, 
+	named BIGINT NOT NULL, 
+	bucket BIGINT NOT NULL, 
+	accepted INTEGER, 
+	requests BIGINT NOT NULL, 
+	infeasible BIGINT NOT NULL, 
+	compared_nano BIGINT NOT NULL, 
+	baseline_nano BIGINT NOT NULL, 
+	cost_nano BIGINT NOT NULL, 
+	original_prompt_tokens BIGINT NOT NULL, 
+	sent_prompt_tokens BIGINT NOT NULL, 
+	prompt_tokens BIGINT NOT NULL, 
+	completion_tokens BIGINT NOT NULL, 
+	cached_tokens BIGINT NOT NULL, 
+	effective_tokens BIGINT NOT NULL, 
+	gateway_cost_nano BIGINT NOT NULL, 
+	waste_nano BIGINT NOT NULL, 
+	estimated BIGINT NOT NULL, 
+	PRIMARY KEY (cube, session, keyed, arm, facet, goal, named, bucket)
+)
+ WITHOUT ROWID
+
+;
+
 CREATE UNIQUE INDEX ix_closings_month ON closings (month);
+
+CREATE UNIQUE INDEX ix_facets_labels ON facets (cube, team, project, "key", user, requested_model, served_model, tier, upstream, action, arm, state, usage_source);
 
 CREATE UNIQUE INDEX ix_receipts_request_id ON receipts (request_id);
 
@@ -214,6 +294,8 @@ CREATE INDEX ix_receipts_writer ON receipts (writer, posted_ms) WHERE writer <> 
 CREATE INDEX ix_reconciliations_account_day ON reconciliations (account, day);
 
 CREATE INDEX ix_replies_expires_ms ON replies (expires_ms);
+
+CREATE INDEX ix_slices_goal ON slices (goal, cube, named, cost_nano);
 
 CREATE TRIGGER attempts_no_delete BEFORE DELETE ON attempts BEGIN SELECT RAISE(ABORT, 'attempts is append-only'); END;
 

@@ -73,6 +73,9 @@ TESTED_BY = {
     "gateway/upstream/translated.py": "tests/integration/test_litellm_kind.py",
     "router/errors.py": "tests/unit/test_gateway/test_errors.py",
     "billing/errors.py": "tests/unit/test_gateway/test_errors.py",
+    "billing/rollup_check.py": "tests/unit/test_billing/test_rollup.py",
+    "billing/scope.py": "tests/unit/test_billing/test_reports.py",
+    "billing/session_sums.py": "tests/unit/test_billing/test_rolled.py",
     "compressor/errors.py": "tests/unit/test_gateway/test_errors.py",
 }
 

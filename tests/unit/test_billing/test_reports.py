@@ -25,7 +25,7 @@ from billing.reports import (
     totals,
     verify,
 )
-from billing.savings import Session
+from billing.savings import Moments, Session
 
 DAY = 86_400_000
 SUMMED = [
@@ -190,4 +190,4 @@ def test_sessions_by_arm(money: Any, clock: Any, url: str, open_ledger: Any) -> 
     ledger.flush()
     held, routed = sessions(url, Scope())
     assert sorted(held, key=lambda s: s.paid_nano) == [Session(7, 21), Session(15, 45)]
-    assert routed == [Session(3, 9)]
+    assert routed == Moments.of([Session(3, 9)])

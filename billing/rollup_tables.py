@@ -1,0 +1,123 @@
+"""The roll-ups' tables: storage shape only. All of it can be derived again from receipts.
+
+Money is integer nano-USD; a ``bucket`` is a posting's UTC epoch milliseconds divided by the
+width, rounded down. ``rollup_shape`` says what each sum is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index
+from sqlmodel import Field, SQLModel
+
+from billing.rollup_shape import DIMENSIONS
+
+
+def _key() -> Column[int]:
+    return Column(BigInteger, primary_key=True, nullable=False, autoincrement=False)
+
+
+def _sum() -> Column[int]:
+    return Column(BigInteger, nullable=False)
+
+
+def _label() -> Any:
+    return Field(sa_column_kwargs={"server_default": ""})
+
+
+class FacetRow(SQLModel, table=True):
+    """One combination of the labels of a cube; "" where there is none or it does not ask."""
+
+    __tablename__ = "facets"
+    __table_args__ = (Index("ix_facets_labels", "cube", *DIMENSIONS, unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    cube: int
+    team: str = _label()
+    project: str = _label()
+    key: str = _label()
+    user: str = _label()
+    requested_model: str = _label()
+    served_model: str = _label()
+    tier: str = _label()
+    upstream: str = _label()
+    action: str = _label()
+    arm: str = _label()
+    state: str = _label()
+    usage_source: str = _label()
+
+
+class RollupRow(SQLModel, table=True):
+    """The receipts of one facet in one bucket of time."""
+
+    __tablename__ = "rollups"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    cube: int = Field(sa_column=_key())
+    width_ms: int = Field(sa_column=_key())
+    bucket: int = Field(sa_column=_key())
+    facet: int = Field(sa_column=_key())
+    requests: int = Field(sa_column=_sum())
+    original_prompt_tokens: int = Field(sa_column=_sum())
+    sent_prompt_tokens: int = Field(sa_column=_sum())
+    prompt_tokens: int = Field(sa_column=_sum())
+    completion_tokens: int = Field(sa_column=_sum())
+    cached_tokens: int = Field(sa_column=_sum())
+    effective_tokens: int = Field(sa_column=_sum())
+    cost_nano: int = Field(sa_column=_sum())
+    gateway_cost_nano: int = Field(sa_column=_sum())
+    waste_nano: int = Field(sa_column=_sum())
+    baseline_nano: int = Field(sa_column=_sum())
+    compared_nano: int = Field(sa_column=_sum())
+    infeasible: int = Field(sa_column=_sum())
+    estimated: int = Field(sa_column=_sum())
+    saved_trim_nano: int = Field(sa_column=_sum())
+    saved_model_nano: int = Field(sa_column=_sum())
+    saved_cache_nano: int = Field(sa_column=_sum())
+    saved_retries_nano: int = Field(sa_column=_sum())
+    parted_gateway_nano: int = Field(sa_column=_sum())
+
+
+class SliceRow(SQLModel, table=True):
+    """One session's receipts of one arm, facet (of ``cube``) and goal, in one hour.
+
+    ``session`` is its key, or the request's id where it has none (``keyed`` 0). ``goal`` is
+    what an outcome names: the task (``named`` 1), else the client's session, else "".
+    ``accepted`` is 1, 0 or, where nobody said, NULL.
+    """
+
+    __tablename__ = "slices"
+    __table_args__ = (
+        Index("ix_slices_goal", "goal", "cube", "named", "cost_nano"),
+        {"sqlite_with_rowid": False},
+    )
+
+    cube: int = Field(sa_column=_key())
+    session: str = Field(primary_key=True)
+    keyed: int = Field(sa_column=_key())
+    arm: str = Field(primary_key=True)
+    facet: int = Field(sa_column=_key())
+    goal: str = Field(primary_key=True)
+    named: int = Field(sa_column=_key())
+    bucket: int = Field(sa_column=_key())
+    accepted: int | None
+    requests: int = Field(sa_column=_sum())
+    infeasible: int = Field(sa_column=_sum())
+    compared_nano: int = Field(sa_column=_sum())
+    baseline_nano: int = Field(sa_column=_sum())
+    cost_nano: int = Field(sa_column=_sum())
+    original_prompt_tokens: int = Field(sa_column=_sum())
+    sent_prompt_tokens: int = Field(sa_column=_sum())
+    prompt_tokens: int = Field(sa_column=_sum())
+    completion_tokens: int = Field(sa_column=_sum())
+    cached_tokens: int = Field(sa_column=_sum())
+    effective_tokens: int = Field(sa_column=_sum())
+    gateway_cost_nano: int = Field(sa_column=_sum())
+    waste_nano: int = Field(sa_column=_sum())
+    estimated: int = Field(sa_column=_sum())
+
+
+FACETS: Any = FacetRow.__table__  # type: ignore[attr-defined]  # made by SQLModel's metaclass
+ROLLUPS: Any = RollupRow.__table__  # type: ignore[attr-defined]  # as above
+SLICES: Any = SliceRow.__table__  # type: ignore[attr-defined]  # as above
