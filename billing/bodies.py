@@ -136,6 +136,15 @@ class Bodies:
         at_ms, expires_ms, packed = rows[0]
         return Kept(request_id, team, at_ms, expires_ms, *_unpacked(bytes(packed)))
 
+    def original(self, request_id: str, team: str) -> bytes | None:
+        """The client's own body, byte for byte, or None where it is not kept (any more).
+
+        Raises:
+            LedgerUnavailable: the store does not answer.
+        """
+        found = self.find(request_id, team)
+        return None if found is None else found.received
+
     def sweep(self) -> int:
         """What is past its time is gone, and the oldest of what is too much; how many.
 

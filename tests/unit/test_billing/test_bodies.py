@@ -45,6 +45,8 @@ def test_what_is_kept_is_found_by_its_team_until_its_time_is_over(tmp_path: Path
     store.close()
     again, _ = made(tmp_path, clock)
     assert again.find("r1", "t") == kept()
+    assert again.original("r1", "t") == SECRET
+    assert again.original("r1", "other") is None
     assert again.find("r1", "other") is None
     assert again.find("r2", "t") is None
     clock.now = 60_999
