@@ -18,6 +18,7 @@ _REASONS = {
     "signed_thinking": "the history holds signed reasoning of one model",
     "follow_up": "a short follow-up stays with the model that it follows",
     "beyond_effective_context": "longer than the model reads well, and nothing fits better",
+    "hidden_content": "characters or markup that a reader would not see",
     "beyond_window": "beyond the model's window",
     "fit_refused": "no part of the prompt could be left out safely",
     "failed": "no answer came, so nothing was billed",

@@ -28,6 +28,7 @@ _TOLD = {
     ),
     "same_content_in_less": "The same content was written in fewer tokens.",
     "old_history": "Older turns were remembered at less than full resolution.",
+    "hidden_content": "The prompt holds characters or markup that a reader would not see.",
     "beyond_effective_context": (
         "{prompt_tokens} tokens lie beyond the {effective_context} that the model asked for "
         "reads reliably."

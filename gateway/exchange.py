@@ -14,6 +14,7 @@ from billing.usage import Usage
 from compressor.conversation import Conversation
 from compressor.measure import Measurement
 from compressor.recipe import Fitted, Way
+from compressor.scan import Finding
 from gateway.sessions import Recalled
 from router.complexity import Complexity
 from router.need import Need
@@ -80,6 +81,7 @@ class Prepared:
     reasons: tuple[Mapping[str, object], ...]
     prefixes: tuple[Prefix, ...]
     decision: Mapping[str, object] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     recalled: Recalled | None = None
 
 

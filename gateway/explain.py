@@ -10,6 +10,7 @@ from billing.money import usd
 from gateway.actions import action_of, candidate_json, cuts_json
 from gateway.exchange import Exchange, Parties
 from gateway.snapshot import Snapshot
+from gateway.trail import findings_json
 
 
 def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any
         },
         "would_send": orjson.loads(prepared.outbound),
         "cuts": list(cuts_json(prepared.fitted)),
+        "hidden": findings_json(prepared.findings),
         "sent_prompt_tokens": (
             prepared.fitted.prompt_tokens if prepared.fitted else measurement.prompt_tokens
         ),

@@ -17,6 +17,8 @@ from compressor.fit import fit
 from compressor.kit import Kit
 from compressor.measure import Measurement, measure
 from compressor.recipe import Fitted, Recipe, Way
+from compressor.scan import scan
+from gateway import trail as trails
 from gateway.baseline import prefixes
 from gateway.errors import ModelNotAllowed
 from gateway.exchange import Caller, ChatRequest, Prepared
@@ -197,6 +199,8 @@ def carry_out(
         why = ", ".join(sorted(f"{way.value} was refused" for way in refused))
         raise NoCandidate({c.model: c.why_not or why for c in plan.candidates})
     outbound = write_outbound(snapshot, request, candidate, fitted, question)
+    findings = scan(request.conversation)
+    trail = trails.hashes(request.raw, outbound, fitted)
     return Prepared(
         measurement=thought.measurement,
         complexity=thought.situation.complexity,
@@ -205,9 +209,10 @@ def carry_out(
         candidate=candidate,
         fitted=fitted,
         outbound=outbound,
-        reasons=tuple(reasons),
+        reasons=(*reasons, *trails.hidden(findings)),
         prefixes=thought.prefixes,
-        decision=recorded(thought.situation, plan),
+        decision={**recorded(thought.situation, plan), **trail},
+        findings=findings,
         recalled=thought.recalled,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -53,3 +53,27 @@ def print_explain(found: Mapping[str, Any]) -> None:
     if found["cuts"]:
         cut = sum(c["tokens"] for c in found["cuts"])
         console.print(f"Cuts: {len(found['cuts'])} pieces, {cut:,} tokens")
+        console.print(_largest_cuts(found["cuts"]))
+    for hidden in found.get("hidden", ()):
+        console.print(
+            f"[yellow]Hidden content:[/] {hidden['kind']} in message {hidden['message']}, "
+            f"{hidden['count']} places, {hidden['chars']:,} characters, first at "
+            f"{hidden['start']:,}"
+        )
+
+
+_SHOWN_CUTS = 8
+
+
+def _largest_cuts(cuts: Sequence[Mapping[str, Any]]) -> Table:
+    """The cuts that dropped most, as a table."""
+    table = Table(box=None, header_style="dim")
+    for name in ("message", "characters", "tokens", "way", "score", "sha256"):
+        table.add_column(name, justify="right" if name in {"tokens", "score"} else "left")
+    largest = sorted(cuts, key=lambda cut: -int(cut["tokens"]))[:_SHOWN_CUTS]
+    for cut in sorted(largest, key=lambda cut: (cut["message"], cut["start"])):
+        table.add_row(
+            str(cut["message"]), f"{cut['start']:,}-{cut['end']:,}", f"{cut['tokens']:,}",
+            cut["way"], f"{cut['score']:.2f}", cut["sha256"][:12],
+        )  # fmt: skip
+    return table

@@ -146,8 +146,8 @@ TEXTS = {
     "ModelEntry.fallbacks": "Public names tried when the upstream fails before the first byte.",
     "ModelEntry.context_window": "Tokens. Default: the catalog's.",
     "ModelEntry.effective_context": (
-        "Tokens up to which quality holds: one number, `{ literal: ..., semantic: ..., multi: ... }`"
-        ", or the path of a card that `weir probe` wrote. Default: the catalog's (`weir models`)."
+        "Tokens up to which quality holds: one number, `{ literal: ..., semantic: ..., multi: ... "
+        "}`, or the path of a card that `weir probe` wrote. Default: the catalog's (`weir models`)."
     ),
     "EffectiveLengths.literal": "For finding words that stand in the question.",
     "EffectiveLengths.semantic": "For finding what only means the same.",

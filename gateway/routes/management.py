@@ -10,7 +10,7 @@ import time
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from billing.bodies import Kept
 from billing.budget import WindowFigures
@@ -25,8 +25,8 @@ from gateway.errors import TABLE, InvalidRequest, NotFound
 from gateway.exchange import Caller, Exchange
 from gateway.explain import explained
 from gateway.ids import new_id
-from gateway.keeping import texts
 from gateway.pipeline import dry_run
+from gateway.trail import audited
 from gateway.shell import Shell
 from gateway.wire.registry import told
 
@@ -125,31 +125,25 @@ def receipt(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
 
 @api.get("/weir/receipts/{request_id}/audit")
 def audit(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
-    """What was dropped or rewritten: places, sizes, scores, hashes; texts where they are kept."""
+    """What was dropped or rewritten: places, sizes, scores, hashes; texts where bodies are kept."""
     found = _receipt(request_id, caller, shell)
-    kept = shell.bodies.find(request_id, found.team)
-    rows = [dict(cut) for cut in found.cuts]
-    if kept is not None:
-        for row, text in zip(rows, texts(kept, rows), strict=True):
-            row["text"] = text
-    return {
-        "request_id": found.request_id,
-        "action": found.action,
-        "original_prompt_tokens": found.original_prompt_tokens,
-        "sent_prompt_tokens": found.sent_prompt_tokens,
-        "cuts": rows,
-        "texts": "not kept" if kept is None else f"kept until {iso_ms(kept.expires_ms)}",
-        "bodies": None if kept is None else _bodies(kept),
-    }
+    return audited(found, _original(request_id, caller, shell))
 
 
-def _bodies(kept: Kept) -> dict[str, str]:
-    """The kept bodies as text; what was sent only where it differs."""
-    return {
-        "received": kept.received.decode("utf-8", "replace"),
-        "sent": (kept.sent or kept.received).decode("utf-8", "replace"),
-        "answer": kept.answer.decode("utf-8", "replace"),
-    }
+@api.get("/weir/receipts/{request_id}/original")
+def original(request_id: str, caller: Who, shell: Process) -> Response:
+    """The body as the client sent it, byte for byte, where policy keeps bodies."""
+    _receipt(request_id, caller, shell)
+    kept = _original(request_id, caller, shell)
+    if kept is None:
+        raise NotFound(f"the body of {request_id[:64]!r} is not kept; see `record.bodies`")
+    return Response(kept, media_type="application/json")
+
+
+def _original(request_id: str, caller: Caller, shell: Shell) -> bytes | None:
+    if shell.bodies is None:
+        return None
+    return shell.bodies.original(request_id, caller.key.team)
 
 
 def _receipt(request_id: str, caller: Caller, shell: Shell) -> Any:
