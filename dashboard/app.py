@@ -33,7 +33,7 @@ _PAGES = (
     _View("overview", "Overview", "calendar_month", "overview"),
     _View("request_list", "Requests", "receipt_long", "requests"),
     _View("spenders", "Teams", "group", "teams"),
-    _View("models", "Models & effective context", "straighten", "models"),
+    _View("models", "Models", "straighten", "models"),
     _View("quality", "Quality", "verified", "quality"),
     _View("chargeback", "Chargeback & close", "event_available", "chargeback", filtered=False),
     _View("provider_check", "Reconcile", "rule", "reconcile", filtered=False),

@@ -104,6 +104,8 @@ def show(table: Table, name: str, *, pick: bool = False) -> int | None:
     options: dict[str, Any] = {
         "column_config": table.config(),
         "hide_index": True,
+        "placeholder": "\u2013",
+        "alt": f"Table: {name.replace('-', ' ')}",
         "height": min(_HEIGHT * (len(table.records) + 1) + _FRAME, _MOST_HEIGHT),
         "key": f"table-{name}",
     }
