@@ -72,11 +72,12 @@ class Judge:
     def _fitting(self, summary: str, max_tokens: int) -> str:
         """The sentences of ``summary`` that fit, from its start."""
         units = split_units(summary)
-        while units and self._tokens(PREFIX + summary[: units[-1].end]) > max_tokens:
+        while units and self.tokens(PREFIX + summary[: units[-1].end]) > max_tokens:
             units.pop()
         return summary[: units[-1].end] if units else ""
 
-    def _tokens(self, text: str) -> int:
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has; without a counter, three bytes each."""
         if self._counter is not None:
             return self._counter.count(text)
         return len(text.encode("utf-8", "replace")) // 3 + 1

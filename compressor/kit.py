@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,16 @@ class Summarizer(Protocol):
 
         ``question`` may be "" (a memory that any later question may need).
         """
+
+
+class Meter(Protocol):
+    """Asked before a summariser spends money, and told what was spent; from any thread."""
+
+    def before(self, prompt_tokens: int, output_tokens: int) -> str | None:
+        """The name of a call that may be made now, of at most so many tokens; None: it may not."""
+
+    def after(self, call: str, usage: Mapping[str, object] | None, *, billed: bool) -> None:
+        """A call has ended: ``usage`` as reported, or None; ``billed``: it may cost something."""
 
 
 class Memory(Protocol):

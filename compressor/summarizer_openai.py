@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compressor.abstractive import Judge, prompt
+from compressor.kit import Meter
 
 if TYPE_CHECKING:
     import httpx
@@ -43,23 +44,56 @@ class Endpoint:
     parallel: int = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one call gave; ``billed``: it may have cost something."""
+
+    text: str | None
+    usage: Mapping[str, object] | None
+    billed: bool
+
+
+class _Nothing:
+    """A meter that allows nothing."""
+
+    def before(self, prompt_tokens: int, output_tokens: int) -> str | None:
+        """No call may be made."""
+        return None
+
+    def after(self, call: str, usage: Mapping[str, object] | None, *, billed: bool) -> None:
+        """None was."""
+
+
 class OpenAISummarizer:
     """Asks ``endpoint`` for summaries; blocking, so never inside an event loop.
 
     Args:
         judge: decides whether an answer is used.
         client: an httpx client to use instead of an own one (it is not closed here).
+        meter: asked before each call, and told how it ended; without one none is bounded.
     """
 
     def __init__(
-        self, endpoint: Endpoint, judge: Judge | None = None, client: httpx.Client | None = None
+        self,
+        endpoint: Endpoint,
+        judge: Judge | None = None,
+        client: httpx.Client | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._judge = judge or Judge()
         self._client = client
         self._owned = client is None
+        self._meter = meter
+        self._parent: OpenAISummarizer | None = None
         self._lock = threading.Lock()
         self.name = f"openai:{endpoint.base_url}:{endpoint.model}:{self._judge.name}"
+
+    def metered(self, meter: Meter | None) -> OpenAISummarizer:
+        """The same on the same connections, each call allowed by ``meter``; None allows none."""
+        found = OpenAISummarizer(self._endpoint, self._judge, meter=meter or _Nothing())
+        found._parent = self._parent or self
+        return found
 
     def summarize(self, texts: Sequence[str], max_tokens: int, question: str) -> list[str]:
         """One summary a text, in order, each of at most ``max_tokens`` tokens."""
@@ -83,32 +117,59 @@ class OpenAISummarizer:
                 self._client = None
 
     def _ask(self, text: str, max_tokens: int, question: str, end_s: float) -> str | None:
-        import httpx
-
         left_s = min(self._endpoint.timeout_s, end_s - time.monotonic())
         if left_s <= 0:
             return None
-        body = {
+        body: dict[str, Any] = {
             "model": self._endpoint.model,
             "messages": prompt(text, max_tokens, question),
             "max_tokens": int(max_tokens * TOKENS_MARGIN),
             "temperature": 0,
         }
+        if self._meter is None:
+            return self._sent(body, left_s).text
+        words = "".join(each["content"] for each in prompt(text, max_tokens, question))
+        call = self._meter.before(self._judge.tokens(words), body["max_tokens"])
+        if call is None:
+            return None
+        told = _Told(None, None, billed=True)
+        try:
+            told = self._sent(body, left_s)
+        finally:
+            self._meter.after(call, told.usage, billed=told.billed)
+        return told.text
+
+    def _sent(self, body: Mapping[str, Any], left_s: float) -> _Told:
+        """One call, and what it said; whatever goes wrong, there is no text."""
+        import httpx
+
         key = self._endpoint.api_key
         try:
-            reply = self._connected().post(
+            reply = self.connected().post(
                 self._endpoint.base_url.rstrip("/") + "/chat/completions",
                 json=body,
                 headers={"authorization": f"Bearer {key}"} if key else {},
                 timeout=httpx.Timeout(left_s, connect=min(CONNECT_S, left_s)),
             )
-            return _content(reply.json()) if reply.status_code == httpx.codes.OK else None
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-            return None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL):
+            return _Told(None, None, billed=False)
+        except (httpx.HTTPError, ValueError):
+            return _Told(None, None, billed=True)
+        fine = reply.status_code == httpx.codes.OK
+        try:
+            data = reply.json()
+        except ValueError:
+            return _Told(None, None, billed=fine)
+        usage = data.get("usage") if isinstance(data, dict) else None
+        known = usage if isinstance(usage, dict) and usage else None
+        return _Told(_content(data) if fine else None, known, billed=fine)
 
-    def _connected(self) -> httpx.Client:
+    def connected(self) -> httpx.Client:
+        """The client that asks, opened if need be."""
         import httpx
 
+        if self._parent is not None:
+            return self._parent.connected()
         with self._lock:
             if self._client is None:
                 self._client = httpx.Client()

@@ -11,7 +11,7 @@ and a state of its own:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from billing.errors import PriceMissing
 from billing.prices import REGION_FIELD, Price
@@ -22,6 +22,67 @@ from gateway.snapshot import Snapshot
 
 # Sent, and no word of what became of it.
 _UNKNOWN_END = frozenset({"timeout", "cut", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """All that one exchange costs: its attempts in order, and the gateway's ``own`` calls."""
+
+    charges: tuple[Charge, ...]
+    own: tuple[Line, ...]
+    uncertain: bool
+
+    @property
+    def last(self) -> Charge:
+        """The attempt whose answer was taken, or that failed last."""
+        return self.charges[-1]
+
+    @property
+    def usage(self) -> Usage:
+        """What the last attempt metered."""
+        return self.last.usage or Usage(source="none")
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every line."""
+        return (*(line for charge in self.charges for line in charge.lines), *self.own)
+
+    @property
+    def own_nano(self) -> int:
+        """What the gateway's own calls cost."""
+        return sum(line.amount_nano for line in self.own)
+
+    @property
+    def cost_nano(self) -> int:
+        """Everything."""
+        return self.own_nano + sum(charge.cost_nano for charge in self.charges)
+
+    @property
+    def billed_tokens(self) -> int:
+        """Every token that a provider metered, once."""
+        return sum(c.usage.billed_tokens for c in self.charges if c.usage is not None)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every call to a provider for the client's sake."""
+        return tuple(c.attempt for c in self.charges if c.attempt is not None)
+
+    @property
+    def source(self) -> str:
+        """Whose count the cost rests on: the provider's, or in any part an estimate."""
+        states = {
+            charge.attempt.state for charge in self.charges if charge.attempt and charge.lines
+        }
+        if self.uncertain or states & {"estimated", "provisional"}:
+            return "estimated"
+        return self.usage.source
+
+
+def bill_of(snapshot: Snapshot, ex: Exchange) -> Bill:
+    """The bill of an exchange that is over; the gateway makes no further call for it."""
+    own = ex.own.ended() if ex.own is not None else ()
+    uncertain = ex.own is not None and ex.own.uncertain
+    return Bill((*ex.charges, charged(snapshot, ex)), own, uncertain)
 
 
 def charged(snapshot: Snapshot, ex: Exchange) -> Charge:

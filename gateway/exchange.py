@@ -15,6 +15,7 @@ from compressor.conversation import Conversation
 from compressor.measure import Measurement
 from compressor.recipe import Fitted, Way
 from compressor.scan import Finding
+from gateway.own_calls import OwnCalls
 from gateway.sessions import Recalled
 from router.complexity import Complexity
 from router.need import Need
@@ -145,6 +146,7 @@ class Exchange:
     attempts: list[Attempt] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     held_nano: int = 0
+    own: OwnCalls | None = None
     attempt_id: str = ""
     client_gone: bool = False
     settled: Receipt | None = None

@@ -20,6 +20,7 @@ from compressor.kit import Embedder, Kit, Summarizer
 from compressor.memory import MemoryStore
 from compressor.summarize import ExtractiveSummarizer
 from compressor.tokens import load_counter
+from gateway.own_calls import metered
 from gateway.settings import Settings
 from gateway.snapshot import Snapshot
 
@@ -37,13 +38,14 @@ class Kits:
         self._embedder: Embedder | None = None
 
     def kit_for(self, snapshot: Snapshot, team: str, model: str) -> Kit:
-        """The kit of one request."""
-        return Kit(
+        """The kit of one request; a summariser that costs money waits for a meter."""
+        kit = Kit(
             counter=snapshot.gauge(model).counter,
             embedder=self._embedder,
             summarizer=self._summarizer,
             memory=self._store.for_team(team),
         )
+        return metered(kit, None)
 
     async def warm(self) -> None:
         """Load what fits rank with; an embedder that cannot be had is said, and done without."""

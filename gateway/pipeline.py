@@ -32,6 +32,7 @@ from gateway.errors import GatewayError, Overloaded, StreamBroken
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.keeping import keep
+from gateway.own_calls import OwnCalls, metered
 from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
 from gateway.recall_settle import is_json
@@ -51,6 +52,8 @@ T = TypeVar("T")
 # A provider's own count may exceed ours: by framing tokens where the tokenizer is the
 # model's own, by more where it is an estimate.
 EXACT_SLACK, ESTIMATE_SLACK, FIXED_SLACK = 1.02, 1.25, 64
+# A summary by a model takes seconds: only a body too small for one is fitted on the event loop.
+MODEL_INLINE_BYTES = 4 * 1024
 
 
 async def handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
@@ -68,10 +71,14 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
     if ex.caller is not None:
         ex.brake = obeyed(shell, ex.caller, ex.request_id, ex.at_ms)
         ex.reply.keep = ex.caller.key.keep_bodies_s > 0
-    ex.prepared = await think(shell, snapshot, ex, ex.request)
-    if ex.caller is not None and limited(ex.caller.key):
-        await shell.rates.prompt(ex.caller.key, ex.prepared.measurement.prompt_tokens)
-    hold = await _hold(shell, snapshot, ex)
+    try:
+        ex.prepared = await think(shell, snapshot, ex, ex.request, paying=True)
+        if ex.caller is not None and limited(ex.caller.key):
+            await shell.rates.prompt(ex.caller.key, ex.prepared.measurement.prompt_tokens)
+        hold = await _hold(shell, snapshot, ex)
+    except BaseException as error:
+        settle.abandon(shell, snapshot, ex, error)
+        raise
     try:
         ready = partial(_ready, shell, snapshot, ex, hold)
         delivery = await dispatch(shell.upstreams, snapshot, ex, ready)
@@ -103,13 +110,24 @@ async def _read(shell: Shell, ex: Exchange, raw: bytes) -> ChatRequest:
     return request
 
 
-async def think(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest) -> Prepared:
-    """Measure, decide and fit, off the event loop when the body is big."""
+async def think(
+    shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest, *, paying: bool = False
+) -> Prepared:
+    """Measure, decide and fit, off the event loop when the body is big.
+
+    ``paying``: summaries that cost money may be made, each one held and billed.
+    """
     question = _question(shell, snapshot, ex, request)
     if shell.feed is not None and shell.recall.stale(ex.session_key, request):
         await shell.feed.catch_up()
     kit = shell.kit_for(snapshot, question.caller.key.team, request.facts.requested_model)
-    return await _work(shell, request.raw, partial(prepare, snapshot, question, kit))
+    section = snapshot.settings.fit.summarizer
+    if paying and section.backend == "openai":
+        wanted = _wanted(ex, request, 0, (section.model or "", section.upstream or ""))
+        ex.own = OwnCalls(shell.ledger, snapshot, wanted)
+        kit = metered(kit, ex.own)
+    inline = INLINE_BYTES if section.backend == "extractive" else MODEL_INLINE_BYTES
+    return await _work(shell, request.raw, partial(prepare, snapshot, question, kit), inline)
 
 
 def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatRequest) -> Question:
@@ -137,13 +155,13 @@ def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatReque
     )
 
 
-async def _work(shell: Shell, raw: bytes, work: Callable[[], T]) -> T:
+async def _work(shell: Shell, raw: bytes, work: Callable[[], T], inline: int = INLINE_BYTES) -> T:
     """Small work here and now, big work in the pool.
 
     Raises:
         Overloaded: the pool is full; nothing was held or sent.
     """
-    if len(raw) <= INLINE_BYTES:
+    if len(raw) <= inline:
         return work()
     try:
         return await shell.workers.run(work)
@@ -161,35 +179,51 @@ async def _hold(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Hold:
     key, candidate = parties.caller.key, parties.prepared.candidate
     amount = worst_case(snapshot, ex, parties.prepared, candidate)
     ceiling = ex.headers.max_cost_nano
-    if ceiling is not None and amount > ceiling:
+    own_nano = ex.own.cost_nano if ex.own is not None else 0
+    if ceiling is not None and amount + own_nano > ceiling:
         raise BudgetExhausted(
             "this request could cost more than its own header x-weir-max-cost-usd allows; lower "
             "max_tokens or raise the header",
             BudgetFigures("request/header", 0, amount, ceiling, ""),
         )
-    wanted = HoldRequest(
+    towards = (candidate.model, snapshot.settings.models[candidate.model].upstream)
+    wanted = _wanted(ex, parties.request, amount, towards)
+    try:
+        if ex.own is not None and ex.own.hold is not None:
+            hold = ex.own.hold
+            await asyncio.to_thread(shell.ledger.extend, hold, amount, towards)
+        else:
+            hold = await held(shell.ledger, wanted)
+    except BudgetExhausted as exhausted:
+        if key.ladder is not None and key.ladder.refuses_as_rate:
+            raise as_rate(exhausted, ex.at_ms) from None
+        raise
+    ex.held_nano = amount + (ex.own.held_nano if ex.own is not None else 0)
+    return hold
+
+
+def _wanted(
+    ex: Exchange, request: ChatRequest, amount: int, towards: tuple[str, str]
+) -> HoldRequest:
+    """A hold for this exchange, with all that is known of it should nothing else survive."""
+    if ex.caller is None:
+        raise RuntimeError("a request without a caller wants no hold")
+    model, upstream = towards
+    return HoldRequest(
         request_id=ex.request_id,
-        path=key.path,
-        user=parties.caller.user,
+        path=ex.caller.key.path,
+        user=ex.caller.user,
         amount_nano=amount,
         at_ms=ex.at_ms,
-        model=candidate.model,
-        upstream=snapshot.settings.models[candidate.model].upstream,
+        model=model,
+        upstream=upstream,
         session=ex.headers.session,
         session_key=ex.session_key,
         task=ex.headers.task,
         tags=ex.headers.tags,
         arm=ex.arm,
-        requested_model=parties.request.facts.requested_model,
+        requested_model=request.facts.requested_model,
     )
-    try:
-        hold = await held(shell.ledger, wanted)
-    except BudgetExhausted as exhausted:
-        if key.ladder is not None and key.ladder.refuses_as_rate:
-            raise as_rate(exhausted, ex.at_ms) from None
-        raise
-    ex.held_nano = amount
-    return hold
 
 
 def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: Candidate) -> int:
@@ -247,6 +281,7 @@ def _ready(
     ceiling = ex.headers.max_cost_nano
     try:
         need = ex.charged_nano + last.cost_nano + worst_case(snapshot, ex, prepared, candidate)
+        need += ex.own.cost_nano if ex.own is not None else 0
         if ceiling is not None and need > ceiling:
             return False
         more = max(0, need - ex.held_nano)
@@ -255,7 +290,7 @@ def _ready(
         return False
     ex.held_nano += more
     ex.charges.append(last)
-    ex.prepared, ex.reply = prepared, Reply()
+    ex.prepared, ex.reply = prepared, Reply(keep=ex.reply.keep)
     return True
 
 

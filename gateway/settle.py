@@ -7,6 +7,7 @@ and received, and says so.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,12 +17,12 @@ from billing.errors import PriceMissing
 from billing.ledger import Hold
 from billing.prices import REGION_FIELD, UNPRICED
 from billing.receipt import HELD, Line, Receipt
+from billing.recovery import orphan
 from billing.split import Split
-from billing.usage import Usage
 from gateway.actions import action_of, candidates_json, cuts_json
 from gateway.baseline import asked_price, baseline_of
 from gateway.causes import Billed, causes_of
-from gateway.charges import charged, known_price, sent_tokens, served_price
+from gateway.charges import bill_of, known_price, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
 from gateway.exchange import Charge, Exchange, Parties, Prepared
 from gateway.recall_settle import remember
@@ -47,6 +48,30 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     return receipt
 
 
+def abandon(shell: Shell, snapshot: Snapshot, ex: Exchange, error: BaseException) -> None:
+    """A request that ends before its hold: what the gateway spent on it is billed all the same."""
+    own = ex.own
+    if own is None:
+        return
+    lines = own.ended()
+    if own.hold is None:
+        return  # nothing that costs money was asked for
+    cost = sum(line.amount_nano for line in lines)
+    left = isinstance(error, asyncio.CancelledError)
+    receipt = replace(
+        orphan(own.wanted, 0, own.hold.at_ms, "unserved"),
+        lines=lines,
+        cost_nano=cost,
+        gateway_cost_nano=cost,
+        waste_nano=cost,
+        usage_source="estimated" if own.uncertain else "provider",
+        status=499 if left else row_for(error).status,
+        state="settled",
+        **_hashes(snapshot),
+    )
+    shell.ledger.settle(own.hold, receipt)
+
+
 def _unpriced(line: Line) -> bool:
     """Whether a line has no known price: it is charged at a ceiling, or at its hold."""
     return line.rule.startswith(UNPRICED) or line.component == HELD
@@ -65,17 +90,16 @@ def answered(ex: Exchange) -> bool:
 def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
     parties = Parties.of(ex)
     prepared = parties.prepared
-    last = charged(snapshot, ex)
-    charges = [*ex.charges, last]
-    lines = tuple(line for charge in charges for line in charge.lines)
-    cost = sum(charge.cost_nano for charge in charges)
-    attempt = last.attempt.id if last.attempt else ex.request_id
-    facts = last.usage or Usage(source="none")
+    bill = bill_of(snapshot, ex)
+    facts, lines, cost = bill.usage, bill.lines, bill.cost_nano
+    attempt = bill.last.attempt.id if bill.last.attempt else ex.request_id
     model = prepared.candidate.model
     price = known_price(snapshot, ex, model)
     asked = asked_price(snapshot, ex, parties, price)
     baseline = baseline_of(shell.shadow, snapshot, ex, facts, asked)
-    causes = causes_of(ex, baseline, Billed(facts, lines, attempt, price, asked, cost, 0))
+    causes = causes_of(
+        ex, baseline, Billed(facts, lines, attempt, price, asked, cost, bill.own_nano)
+    )
     delivered = facts.completion_tokens - facts.reasoning_tokens
     reach = effective(snapshot.cards[model], prepared.need)
     prompt = facts.prompt_tokens or sent_tokens(prepared)
@@ -94,15 +118,15 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
         completion_tokens=facts.completion_tokens,
         reasoning_tokens=facts.reasoning_tokens,
         effective_tokens=min(prompt, reach) + delivered if answered(ex) else 0,
-        billed_tokens=sum(c.usage.billed_tokens for c in charges if c.usage is not None),
+        billed_tokens=bill.billed_tokens,
         cost_nano=cost,
-        gateway_cost_nano=0,
+        gateway_cost_nano=bill.own_nano,
         baseline_nano=baseline.cost_nano,
         baseline_model=prepared.plan.baseline_model,
-        waste_nano=_waste(snapshot, ex, last, cost, reach),
-        usage_source=_source(charges, facts),
+        waste_nano=_waste(snapshot, ex, bill.last, cost, reach),
+        usage_source=bill.source,
         lines=lines,
-        attempts=tuple(c.attempt for c in charges if c.attempt is not None),
+        attempts=bill.attempts,
         overhead_ms=ex.before_upstream_ms,
         status=ex.status,
         **_hashes(snapshot),
@@ -167,12 +191,6 @@ def _decision(ex: Exchange, prepared: Prepared) -> Mapping[str, object]:
     if ex.arm == "holdout":
         more["asked"] = {"mode": ex.headers.mode, "fit": ex.headers.fit}
     return {**prepared.decision, **more} if more else prepared.decision
-
-
-def _source(charges: list[Charge], answer: Usage) -> str:
-    """Whose count the cost rests on: the provider's, or in any part an estimate."""
-    states = {charge.attempt.state for charge in charges if charge.attempt and charge.lines}
-    return "estimated" if states & {"estimated", "provisional"} else answer.source
 
 
 def _waste(snapshot: Snapshot, ex: Exchange, last: Charge, cost: int, reach: int) -> int:

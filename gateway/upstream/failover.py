@@ -111,10 +111,8 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
         status = opened.status
         delivery = await _read(ex, opened, upstream.name, snapshot.settings.secrets)
         outcome = "ok" if status < 400 else "refused"
-    except ConnectTimeout:
-        raise  # nothing was sent
-    except UpstreamTimeout:
-        outcome = "timeout"
+    except UpstreamTimeout as error:
+        outcome = "error" if isinstance(error, ConnectTimeout) else "timeout"
         raise
     except asyncio.CancelledError:
         outcome = "cancelled"
