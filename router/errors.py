@@ -32,5 +32,9 @@ class PolicyInvalid(RouterError):
     """A routing or fit preference that nothing knows."""
 
 
+class TooFewLabels(RouterError):
+    """Labels from which no threshold can be promised."""
+
+
 class WeightsInvalid(RouterError):
     """Trained weights that do not belong to this version's features."""

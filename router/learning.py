@@ -17,7 +17,7 @@ SHRINK = 10.0  # labels that the score's own word weighs
 ALONE = 20.0  # labels of one key before its share of a task is looked at
 MOST_OF_TASK = 0.5
 SLACK = 0.05  # of quality, below the promise, that is no drift
-ALARM = 4.0  # labels' worth of quality lost beyond the slack
+ALARM = 8.0  # labels' worth of quality lost beyond the slack
 SET_ASIDE_MS = 24 * 3_600_000
 SMALL, LARGE = "small", "large"
 

@@ -29,7 +29,7 @@ from router.errors import NoCandidate
 # Never on their way to a client: bases, what stops a start, and what is our own mistake.
 NOT_TOLD = {
     "BillingError", "RouterError", "CompressorError", "GatewayError",
-    "ConfigError", "CatalogInvalid", "PolicyInvalid", "WeightsInvalid",
+    "ConfigError", "CatalogInvalid", "PolicyInvalid", "TooFewLabels", "WeightsInvalid",
 }  # fmt: skip
 
 
