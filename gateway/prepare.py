@@ -200,7 +200,7 @@ def carry_out(
         raise NoCandidate({c.model: c.why_not or why for c in plan.candidates})
     outbound = write_outbound(snapshot, request, candidate, fitted, question)
     findings = scan(request.conversation)
-    trail = trails.hashes(request.raw, outbound, fitted)
+    trail = trails.hashes(request.raw, fitted)
     return Prepared(
         measurement=thought.measurement,
         complexity=thought.situation.complexity,

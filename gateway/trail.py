@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from billing.receipt import Receipt
+from billing.bodies import Kept
+from billing.receipt import Receipt, iso_ms
 from compressor.recipe import Fitted
 from compressor.scan import Finding, summary
+from gateway.keeping import texts
 
 HIDDEN = "hidden_content"
-HASHES = "sha256"
-
-
-class KeptBodies(Protocol):
-    """Where bodies are kept, by request and team."""
-
-    def original(self, request_id: str, team: str) -> bytes | None:
-        """The body as the client sent it, or None where it is not kept (any more)."""
+HASH = "original_sha256"
 
 
 def hidden(findings: Sequence[Finding]) -> tuple[Mapping[str, object], ...]:
@@ -49,21 +44,20 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def hashes(original: bytes, sent: bytes, fitted: Fitted | None) -> Mapping[str, object]:
-    """The hashes of both bodies where a fit changed one, for the record of the decision."""
+def hashes(original: bytes, fitted: Fitted | None) -> Mapping[str, object]:
+    """The hash of the original where a fit changed it, for the record of the decision."""
     if fitted is None or not fitted.edits:
         return {}
-    return {HASHES: {"original": _sha256(original), "sent": _sha256(sent)}}
+    return {HASH: _sha256(original)}
 
 
-def audited(receipt: Receipt, original: bytes | None) -> dict[str, Any]:
+def audited(receipt: Receipt, kept: Kept | None) -> dict[str, Any]:
     """What was dropped or rewritten, and by what right one may believe it.
 
-    ``original`` is the client's body where it was kept: then each cut carries its text, and
-    ``verified`` says whether body and cuts are those of the receipt.
+    Where bodies were ``kept`` each cut carries its text, and ``verified`` says whether bodies
+    and cuts are those of the receipt.
     """
-    sums = receipt.decision.get(HASHES)
-    known: Mapping[str, str] = sums if isinstance(sums, Mapping) else {}
+    known = receipt.decision.get(HASH)
     found = next((dict(r) for r in receipt.reasons if r.get("code") == HIDDEN), {})
     found.pop("code", None)
     cuts: list[dict[str, Any]] = [dict(cut) for cut in receipt.cuts]
@@ -74,17 +68,29 @@ def audited(receipt: Receipt, original: bytes | None) -> dict[str, Any]:
         "sent_prompt_tokens": receipt.sent_prompt_tokens,
         "dropped_tokens": sum(int(cut["tokens"]) for cut in cuts),
         "by_way": _by_way(cuts),
-        "sha256": dict(known) or None,
+        "original_sha256": known,
         "hidden": found,
         "cuts": cuts,
         "texts": "not kept",
+        "bodies": None,
         "verified": None,
     }
-    if original is not None:
-        whole = _with_texts(cuts, original)
-        same = not known or known.get("original") == _sha256(original)
-        told |= {"texts": "kept", "verified": whole and same}
+    if kept is not None:
+        told |= {
+            "texts": f"kept until {iso_ms(kept.expires_ms)}",
+            "bodies": _bodies(kept),
+            "verified": _with_texts(cuts, kept) and known in (None, _sha256(kept.received)),
+        }
     return told
+
+
+def _bodies(kept: Kept) -> dict[str, str]:
+    """The kept bodies as text; what was sent is what was received where nothing changed it."""
+    return {
+        "received": kept.received.decode("utf-8", "replace"),
+        "sent": (kept.sent or kept.received).decode("utf-8", "replace"),
+        "answer": kept.answer.decode("utf-8", "replace"),
+    }
 
 
 def _by_way(cuts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -96,29 +102,15 @@ def _by_way(cuts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     return ways
 
 
-def _with_texts(cuts: Sequence[dict[str, Any]], original: bytes) -> bool:
+def _with_texts(cuts: Sequence[dict[str, Any]], kept: Kept) -> bool:
     """Each cut with the text that it dropped; whether all of them are what the hashes say."""
     try:
-        body = orjson.loads(original)
+        found = texts(kept, cuts)
     except orjson.JSONDecodeError:
-        return False
-    whole = True
-    for cut in cuts:
-        text = _at(body, cut["path"])
-        piece = None if text is None else text[int(cut["start"]) : int(cut["end"])]
-        same = piece is not None and _sha256(piece.encode("utf-8", "surrogatepass")) == cut[HASHES]
-        cut["text"] = piece if same else None
-        whole = whole and same
-    return whole
-
-
-def _at(body: Any, path: Sequence[str | int]) -> str | None:
-    for step in path:
-        try:
-            body = body[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return body if isinstance(body, str) else None
+        found = [None] * len(cuts)
+    for cut, text in zip(cuts, found, strict=True):
+        cut["text"] = text
+    return None not in found
 
 
 def _sha256(data: bytes) -> str:

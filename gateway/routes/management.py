@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from billing.bodies import Kept
 from billing.budget import WindowFigures
 from billing.money import usd
 from billing.outcomes import Outcome, OutcomeInvalid, outcome_of
@@ -26,8 +25,8 @@ from gateway.exchange import Caller, Exchange
 from gateway.explain import explained
 from gateway.ids import new_id
 from gateway.pipeline import dry_run
-from gateway.trail import audited
 from gateway.shell import Shell
+from gateway.trail import audited
 from gateway.wire.registry import told
 
 api = APIRouter()
@@ -127,23 +126,17 @@ def receipt(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
 def audit(request_id: str, caller: Who, shell: Process) -> dict[str, Any]:
     """What was dropped or rewritten: places, sizes, scores, hashes; texts where bodies are kept."""
     found = _receipt(request_id, caller, shell)
-    return audited(found, _original(request_id, caller, shell))
+    return audited(found, shell.bodies.find(request_id, found.team))
 
 
 @api.get("/weir/receipts/{request_id}/original")
 def original(request_id: str, caller: Who, shell: Process) -> Response:
     """The body as the client sent it, byte for byte, where policy keeps bodies."""
-    _receipt(request_id, caller, shell)
-    kept = _original(request_id, caller, shell)
+    found = _receipt(request_id, caller, shell)
+    kept = shell.bodies.original(request_id, found.team)
     if kept is None:
         raise NotFound(f"the body of {request_id[:64]!r} is not kept; see `record.bodies`")
     return Response(kept, media_type="application/json")
-
-
-def _original(request_id: str, caller: Caller, shell: Shell) -> bytes | None:
-    if shell.bodies is None:
-        return None
-    return shell.bodies.original(request_id, caller.key.team)
 
 
 def _receipt(request_id: str, caller: Caller, shell: Shell) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -75,6 +76,11 @@ def test_what_was_cut_is_shown(house: House) -> None:
     assert len(found["cuts"]) > 5
     for cut in found["cuts"]:
         assert cut["text"] == text[cut["start"] : cut["end"]]
+    assert found["verified"] is True
+    with house.client(authorization=f"Bearer {KEPT.secret}") as client:
+        original = client.get(f"/weir/receipts/{request_id}/original")
+        assert original.content == kept.received
+        assert hashlib.sha256(original.content).hexdigest() == found["original_sha256"]
     with house.client(authorization=f"Bearer {FREE.secret}") as client:
         assert client.get(f"/weir/receipts/{request_id}/audit").status_code == 404
 

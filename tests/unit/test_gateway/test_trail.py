@@ -9,6 +9,7 @@ import pytest
 from documents import QUESTION, prose
 from sharing import receipt as a_receipt
 
+from billing.bodies import Kept
 from billing.receipt import Receipt
 from compressor.conversation import Conversation, Message, Part, PartKind
 from compressor.fit import fit
@@ -20,7 +21,6 @@ from compressor.scan import scan
 from compressor.tokens import load_counter
 from gateway.actions import cuts_json
 from gateway.trail import audited, findings_json, hashes, hidden
-from gateway.wire.body import with_edits
 
 COUNTER = load_counter("o200k_base")
 TEXT = "Paragraph 7 is about the mill, its keeper and the cost of timber.\n\n" + prose(100)
@@ -38,13 +38,16 @@ def fitted() -> Fitted:
     return found
 
 
+def kept(received: bytes) -> Kept:
+    return Kept("r", "t", 0, 60_000, received)
+
+
 @pytest.fixture
 def receipt(fitted: Fitted) -> Receipt:
-    sent = with_edits(RAW, fitted.edits, {})
     return replace(
         a_receipt("r", 1_000, 0),
         cuts=cuts_json(fitted),
-        decision=hashes(RAW, sent, fitted),
+        decision=hashes(RAW, fitted),
         action="trim",
     )
 
@@ -60,8 +63,9 @@ def test_without_the_body_places_and_hashes_are_told(receipt: Receipt) -> None:
 
 def test_with_the_body_every_cut_shows_its_text_and_is_proven(receipt: Receipt) -> None:
     """What was dropped and what was kept are together the original, byte for byte."""
-    told = audited(receipt, RAW)
-    assert (told["texts"], told["verified"]) == ("kept", True)
+    told = audited(receipt, kept(RAW))
+    assert told["verified"] is True
+    assert told["bodies"]["received"].encode() == RAW
     content = json.loads(RAW)["messages"][0]["content"]
     for cut in told["cuts"]:
         assert cut["text"] == content[cut["start"] : cut["end"]]
@@ -74,15 +78,15 @@ def test_with_the_body_every_cut_shows_its_text_and_is_proven(receipt: Receipt) 
 )
 def test_another_body_is_never_verified(other: bytes, receipt: Receipt) -> None:
     """One byte is enough; a text that does not match its hash is not shown."""
-    told = audited(receipt, other)
+    told = audited(receipt, kept(other))
     assert told["verified"] is False
 
 
 def test_an_unchanged_request_has_no_hashes_and_nothing_to_show() -> None:
     """Nothing was cut, so that nothing needs to be proven."""
-    assert hashes(RAW, RAW, None) == {}
+    assert hashes(RAW, None) == {}
     told = audited(replace(a_receipt("r", 1_000, 0), cuts=(), decision={}), None)
-    assert (told["cuts"], told["dropped_tokens"], told["sha256"]) == ([], 0, None)
+    assert (told["cuts"], told["dropped_tokens"], told["original_sha256"]) == ([], 0, None)
 
 
 def test_what_was_hidden_stands_in_the_reasons_and_the_audit(receipt: Receipt) -> None:
