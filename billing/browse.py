@@ -5,6 +5,7 @@ The sums of many requests are in ``reports``; both read the same tables in the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,14 +15,13 @@ import sqlalchemy as sa
 
 from billing.accounts import Accounts
 from billing.budget import Span, WindowFigures
-from billing.counters import Counters, Spend, path_of, share
+from billing.counters import Counters, Spend, share
 from billing.reader import HOLDS, RECEIPTS, epoch_ms, reading
 from billing.receipt import Receipt, from_fields
 from billing.rolled import names
 from billing.schema import database_path, is_postgresql
 from billing.scope import Scope, grouping
-
-_BUCKET_MS = 60_000
+from billing.spend import Look, look_back, spends
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +105,15 @@ def windows(url: str, accounts: Accounts, now: datetime) -> list[WindowFigures]:
     """
     counters = Counters(accounts)
     at = counters.now(epoch_ms(now))
-    bucket = min(_BUCKET_MS, accounts.finest_ms)
-    spends, holds = _since(url, counters.earliest(at), bucket)
-    counters.load(spends, at)
+    past, holds = _past(url, look_back(accounts, at))
+    counters.load(past, at)
     found: dict[tuple[str, str | None], WindowFigures] = {}
     for hold in holds:
         for counter in counters.along(tuple(hold["path"]), hold["user"], at):
             if counter.budget.span is Span.ROLLING or counter.window.holds(hold["at"]):
                 share(counter, hold["amount"])
     paths = {(key.path, None) for key in accounts.keys.values()}
-    seen = {(spend.path, spend.user) for spend in spends}
+    seen = {(spend.path, spend.user) for spend in past}
     for path, user in sorted(paths | seen, key=repr):
         for counter in counters.along(path, user, at):
             figures = counter.figures(at)
@@ -123,20 +122,13 @@ def windows(url: str, accounts: Accounts, now: datetime) -> list[WindowFigures]:
     return sorted(found.values(), key=WindowFigures.tightness)
 
 
-def _since(url: str, start_ms: int, bucket_ms: int) -> tuple[list[Spend], list[dict[str, Any]]]:
-    """Spend by account and bucket of time from an instant on, and the holds open now."""
-    bucket = sa.type_coerce(
-        RECEIPTS.c.posted_ms.op("/")(sa.literal_column(str(bucket_ms))), sa.BigInteger
-    )
-    who = (RECEIPTS.c.team, RECEIPTS.c.project, RECEIPTS.c.key, RECEIPTS.c.user)
-    query = (
-        sa.select(*who, sa.func.max(RECEIPTS.c.posted_ms), sa.func.sum(RECEIPTS.c.cost_nano))
-        .where(RECEIPTS.c.posted_ms >= start_ms)
-        .group_by(*who, bucket)
-    )
+def _past(url: str, look: Look) -> tuple[list[Spend], list[dict[str, Any]]]:
+    """Spend as ``look`` needs it, and the holds open now."""
+    mark = "%s" if is_postgresql(url) else "?"
     with reading(url) as db:
-        spends = [
-            Spend(path_of(team, project, key), user, int(at_ms), int(amount))
-            for team, project, key, user, at_ms, amount in db.execute(query)
-        ]
-        return spends, [orjson.loads(found[0]) for found in db.execute(sa.select(HOLDS.c.body))]
+
+        def ask(query: str, values: Sequence[str]) -> Sequence[Sequence[Any]]:
+            return db.exec_driver_sql(query.replace("?", mark), tuple(values)).all()
+
+        found = spends(ask, look)
+        return found, [orjson.loads(one[0]) for one in db.execute(sa.select(HOLDS.c.body))]

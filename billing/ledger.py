@@ -31,6 +31,7 @@ from billing.recovery import (
     settle_body,
 )
 from billing.schema import database_path
+from billing.spend import look_back
 from billing.store import Store
 from billing.store_rows import OpenHold, Tables
 from billing.writer import Writer
@@ -38,7 +39,6 @@ from billing.writer import Writer
 __all__ = ["Hold", "HoldRequest", "Ledger"]
 
 _ROTATE_BYTES = 64 << 20
-_MINUTE_MS = 60_000
 _LOCK_WAIT_S = 3.0
 
 
@@ -345,8 +345,7 @@ class Ledger:
         """Counters of the current windows, summed from the ledger's rows."""
         counters = Counters(accounts)
         now = counters.now(max(self._clock(), store.latest_ms()))
-        bucket = min(_MINUTE_MS, accounts.finest_ms)
-        counters.load(store.spend_since(counters.earliest(now), bucket), now)
+        counters.load(store.spends(look_back(accounts, now)), now)
         return counters
 
     def _posted(self, request_id: str) -> bool:

@@ -24,6 +24,7 @@ from billing.journal import Position
 from billing.late import CLOSED_UNTIL, in_open_month
 from billing.receipt import Receipt, from_fields
 from billing.schema import FINANCE_LOCK, driver_url, hidden, upgrade_postgresql
+from billing.spend import Look, spends
 from billing.store_rows import (
     ATTEMPT_COLUMNS,
     HOLD_COLUMNS,
@@ -159,6 +160,20 @@ class PostgresStore:
         )
         for team, project, key, user, _, at_ms, amount in rows:
             yield Spend(path_of(team, project, key), user, at_ms, int(amount))
+
+    def spends(self, look: Look, whose: Whose | None = None) -> list[Spend]:
+        """Cost by key, user and time, as ``look`` needs it; of all, or some writers."""
+
+        def work(cursor: psycopg.Cursor[Any]) -> list[Spend]:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+            def ask(query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+                cursor.execute(query.replace("?", "%s").encode(), values or None)
+                return cursor.fetchall()
+
+            return spends(ask, look, whose)
+
+        return self._read.run(work)
 
     def latest_ms(self) -> int:
         """The newest posting's instant; 0 for an empty ledger."""

@@ -19,12 +19,12 @@ from billing.counters import Counters
 from billing.errors import LedgerUnavailable
 from billing.recovery import recover
 from billing.shared import Base, Shares, base_of, definitions
+from billing.spend import look_back
 from billing.store_rows import Tables, Whose
 
 _MARK = "w-"
 _STEP_S = 0.02
 _TRIES = 50
-_MINUTE_MS = 60_000
 
 
 class Seat:
@@ -139,8 +139,7 @@ def past(tables: Tables, accounts: Accounts, now_ms: int, whose: Whose) -> list[
     """The spend of some writers in the windows open now."""
     counters = Counters(accounts)
     now = counters.now(max(now_ms, tables.latest_ms()))
-    bucket = min(_MINUTE_MS, accounts.finest_ms)
-    return base_of(accounts, tables.spend_since(counters.earliest(now), bucket, whose), now)
+    return base_of(accounts, tables.spends(look_back(accounts, now), whose), now)
 
 
 def ensure_base(

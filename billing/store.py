@@ -25,6 +25,7 @@ from billing.journal import Position
 from billing.late import CLOSED_UNTIL, in_open_month
 from billing.receipt import Receipt, from_fields
 from billing.schema import database_path, is_postgresql, upgrade
+from billing.spend import Look, spends
 from billing.store_rows import (
     ATTEMPT_COLUMNS,
     HOLD_COLUMNS,
@@ -187,6 +188,20 @@ class Store:
         )
         for team, project, key, user, _, at_ms, amount in rows:
             yield Spend(path_of(team, project, key), user, at_ms, amount)
+
+    def spends(self, look: Look, whose: Whose | None = None) -> list[Spend]:
+        """Cost by key, user and time, as ``look`` needs it; of all, or some writers."""
+
+        def ask(query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+            return self._read.execute(query, values).fetchall()
+
+        with self._lock:
+            try:
+                with self._read:
+                    self._read.execute("BEGIN")
+                    return spends(ask, look, whose)
+            except sqlite3.Error as error:
+                raise LedgerUnavailable(f"cannot read the ledger: {error}") from error
 
     def latest_ms(self) -> int:
         """The newest posting's instant; 0 for an empty ledger."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -14,6 +14,9 @@ from billing.counters import Spend
 from billing.journal import Position
 from billing.plain import plain
 from billing.receipt import Attempt, Line, Receipt, metered
+
+if TYPE_CHECKING:  # spend asks the shapes here
+    from billing.spend import Look
 
 _OWN = (
     "request_id", "at_ms", "team", "project", "key", "user", "session", "session_key", "task",
@@ -122,6 +125,9 @@ class Tables(Protocol):
         self, start_ms: int, bucket_ms: int, whose: Whose | None = None
     ) -> Iterable[Spend]:
         """Cost by key, user and bucket of time from an instant on."""
+
+    def spends(self, look: Look, whose: Whose | None = None) -> list[Spend]:
+        """Cost by key, user and time, as ``look`` needs it; of all, or some writers."""
 
     def latest_ms(self) -> int:
         """The newest posting's instant; 0 for an empty ledger."""
