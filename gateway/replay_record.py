@@ -28,7 +28,6 @@ _LONGEST = 64  # of a word that a client chose (a reasoning effort, say)
 # Fields of a situation that the policy decides; the others are kept with the receipt.
 FROM_POLICY = frozenset({"options", "policy", "output_limit"})
 KEPT = frozenset({"facts", "measurement", "complexity", "need", "brake", "warm", "thread"})
-_BESIDE = frozenset({*KEPT, "v", "messages", "plan", "would", "ran", "asked", "p"})
 _UNSAID: Mapping[Hashable, frozenset[str]] = {
     Measurement: frozenset({"question", "message_tokens"}),
     Complexity: frozenset({"features", "limits"}),
@@ -92,7 +91,9 @@ def restored(decision: Mapping[str, Any], facts: RequestFacts, terms: Terms) -> 
     """
     count, last = decision["messages"]
     need = decision["need"]
-    more = {name: value for name, value in decision.items() if name not in _BESIDE}
+    # A record carries more than the situation (hashes of the bodies, say).
+    known = set(_situation_fields()) - KEPT
+    more = {name: value for name, value in decision.items() if name in known}
     return Situation(
         facts=facts,
         measurement=Measurement(
