@@ -45,7 +45,9 @@ class ChatRequest:
     """A parsed body: the client's own bytes, and what the gateway read in them.
 
     ``spliceable``: each top-level key the gateway may set occurs at most once in the
-    bytes, so that an edit in place cannot mean something else to the provider.
+    bytes, so that an edit in place cannot mean something else to the provider. ``session``
+    is the client's own name for the conversation. ``hidden``: part of the prompt lies at the
+    provider and cannot be counted here.
     """
 
     wire: str
@@ -58,6 +60,7 @@ class ChatRequest:
     spliceable: bool
     user: str | None = None
     session: str | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,9 @@ def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatReque
     if caller is None:
         raise RuntimeError("a request without a caller reached the pipeline")
     key = caller.key
-    ex.session_key = session_key(key.name, ex.headers.session, request.conversation, ex.at_ms)
+    ex.session_key = session_key(
+        key.name, ex.headers.session or request.session, request.conversation, ex.at_ms
+    )
     if snapshot.policy(key).mode == "observe":
         ex.arm = "observe"
     elif in_holdout(ex.session_key, float(key.holdout)):
@@ -240,6 +242,8 @@ def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: 
     if prepared.fitted is not None:  # a fit may have widened beyond what was planned
         ratio = scale(prepared.measurement, option.card)
         tokens = max(tokens, ceil(prepared.fitted.prompt_tokens * ratio))
+    if parties.request.hidden:  # the provider adds what it stored, up to all it can read
+        tokens = max(tokens, option.card.window)
     exact = prepared.measurement.exact and option.card.exact
     output = prepared.plan.max_output_tokens * parties.request.facts.choices
     amount = most(option.price, tokens, output, exact=exact)

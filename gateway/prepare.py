@@ -28,6 +28,7 @@ from gateway.sessions import Asker, Recalled
 from gateway.snapshot import Snapshot
 from gateway.wire import body as bodies
 from gateway.wire.registry import WIRES
+from gateway.wire.servable import servable
 from router.complexity import Complexity
 from router.decide import ModelOption, Situation, decide
 from router.errors import NoCandidate, UnknownModel
@@ -255,12 +256,13 @@ def _situation(
     need: Need,
 ) -> Situation:
     key = question.caller.key
+    options = snapshot.options(key, question.at_ms)
     return Situation(
         facts=question.request.facts,
         measurement=measurement,
         complexity=complexity,
         need=need,
-        options=snapshot.options(key, question.at_ms),
+        options=servable(snapshot.settings, question.request, options),
         policy=route_policy(snapshot, key),
         brake=question.brake,
         warm=question.warm,

@@ -16,7 +16,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,25 +26,9 @@ from compressor.tokens import TokenCounter, load_counter
 from gateway.simulator_answer import Answer, answer, prompt_text
 from gateway.simulator_cache import PromptCache
 from gateway.simulator_reader import answer_from_notes
-from gateway.simulator_reply import (
-    Choice,
-    Event,
-    Served,
-    anthropic_body,
-    anthropic_error,
-    anthropic_events,
-    chat_body,
-    chat_error,
-    chat_events,
-)
-from gateway.simulator_wire import (
-    Json,
-    SimError,
-    SimRequest,
-    parse_anthropic,
-    parse_body,
-    parse_chat,
-)
+from gateway.simulator_reply import Choice, Served, chat_error
+from gateway.simulator_routes import WIRES, SimWire
+from gateway.simulator_wire import SimError, SimRequest, parse_body
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -90,31 +74,6 @@ class Tally:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Wire:
-    parse: Callable[[Json], SimRequest]
-    body: Callable[[Served, SimRequest], bytes]
-    events: Callable[[Served, SimRequest], Iterator[Event]]
-    error: Callable[[SimError], bytes]
-    prefix: str
-    explicit_cache: bool
-
-
-_WIRES = {
-    "/v1/chat/completions": _Wire(
-        parse_chat, chat_body, chat_events, chat_error, "chatcmpl-", explicit_cache=False
-    ),
-    "/v1/messages": _Wire(
-        parse_anthropic,
-        anthropic_body,
-        anthropic_events,
-        anthropic_error,
-        "msg_",
-        explicit_cache=True,
-    ),
-}
-
-
 class Simulator:
     """The provider as an ASGI application; ``tallies`` holds what it served, by model.
 
@@ -145,7 +104,7 @@ class Simulator:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        wire = _WIRES.get(path.removesuffix("/count_tokens"))
+        wire = WIRES.get(path.removesuffix("/count_tokens"))
         if method == "GET" and path == "/sim/served":
             await _reply(send, 200, json.dumps(self.served()).encode())
         elif method == "GET" and path == "/sim/headers":
@@ -166,7 +125,7 @@ class Simulator:
         ]
         return {"object": "list", "data": data}
 
-    async def _generate(self, wire: _Wire, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _generate(self, wire: SimWire, scope: Scope, receive: Receive, send: Send) -> None:
         self._last_headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
         raw = await _read(receive)
         if raw is None:
@@ -204,7 +163,9 @@ class Simulator:
             raise SimError("Incorrect API key provided.", code="invalid_api_key", status=401)
         return key
 
-    def _make(self, wire: _Wire, raw: bytes, only_count: bool) -> bytes | tuple[SimRequest, Served]:
+    def _make(
+        self, wire: SimWire, raw: bytes, only_count: bool
+    ) -> bytes | tuple[SimRequest, Served]:
         """Parse, count, answer; touches nothing that another request sees."""
         body = parse_body(raw)
         if only_count:
@@ -249,7 +210,9 @@ class Simulator:
         tokens = thought + self._counter.count(text)
         return Choice(replace(made, text=text), tokens, "stop" if text == made.text else "length")
 
-    def _with_cache(self, wire: _Wire, account: str, request: SimRequest, served: Served) -> Served:
+    def _with_cache(
+        self, wire: SimWire, account: str, request: SimRequest, served: Served
+    ) -> Served:
         """``served`` with its id, date and what the prompt cache read and wrote."""
         self._serial += 1
         now = self._clock()
@@ -264,7 +227,7 @@ class Simulator:
         return replace(served, cached_tokens=use.read, cache_write_tokens=use.written)
 
     async def _stream(
-        self, wire: _Wire, request: SimRequest, served: Served, ends: tuple[Receive, Send]
+        self, wire: SimWire, request: SimRequest, served: Served, ends: tuple[Receive, Send]
     ) -> None:
         """Send the events; a client that leaves is billed for what was made until then."""
         receive, send = ends

@@ -54,7 +54,7 @@ def expected_cost(price: Price, expected: Expected) -> int:
         PriceMissing: the price has no input or no output rate.
     """
     warm = max(0, min(expected.warm_tokens, expected.prompt_tokens))
-    output = expected.output_tokens * max(1, expected.choices)
+    output = expected.output_tokens * expected.choices
     if expected.write is not None and expected.prompt_tokens >= CACHED_FROM:
         quantities = [
             (expected.write, expected.prompt_tokens - warm),

@@ -25,7 +25,7 @@ _CHAT_AS_MESSAGES = Crossing(
 )
 
 SPOKEN: Mapping[str, frozenset[str]] = {
-    "openai": frozenset({"chat"}),
+    "openai": frozenset({"chat", "responses", "completions", "embeddings"}),
     "anthropic": frozenset({"messages"}),
     "litellm": frozenset({"chat"}),
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.wire import body as bodies
-from gateway.wire import chat, messages
+from gateway.wire import chat, completions, embeddings, messages, responses
 from gateway.wire.protocol import Wire
 
-WIRES: Mapping[str, Wire] = {wire.name: wire for wire in (chat.WIRE, messages.WIRE)}
+WIRES: Mapping[str, Wire] = {
+    wire.name: wire
+    for wire in (chat.WIRE, messages.WIRE, responses.WIRE, completions.WIRE, embeddings.WIRE)
+}
 ROUTES: Mapping[str, Wire] = {wire.route: wire for wire in WIRES.values()}
 
 # Fields that only one wire has.
