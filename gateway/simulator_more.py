@@ -195,7 +195,7 @@ def _inputs(said: object, name: str) -> tuple[Part, ...]:
     many = said if isinstance(said, list) else [said]
     if not many or not all(isinstance(one, str) for one in many):
         raise SimError(f"Invalid type for '{name}'.", param=name)
-    return tuple(Part(PartKind.TEXT, one) for one in many)
+    return tuple(Part(PartKind.TEXT, str(one)) for one in many)
 
 
 def parse_completions(body: Json) -> SimRequest:
