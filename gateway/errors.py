@@ -111,7 +111,12 @@ class IdempotencyReused(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
-    """The provider could not be reached or answered with something unusable."""
+    """The provider could not be reached or answered with something unusable.
+
+    ``final``: asking it again in the same way would give the same.
+    """
+
+    final = False
 
 
 class BrokenOff(UpstreamFailed):

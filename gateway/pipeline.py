@@ -40,7 +40,7 @@ from gateway.relay import Send
 from gateway.sessions import in_holdout, session_key
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
-from gateway.upstream.failover import Delivery, dispatch
+from gateway.upstream.failover import Around, Delivery, dispatch
 from gateway.wire.registry import WIRES
 from gateway.workers import QueueFull
 from gateway.workers_ledger import held
@@ -81,7 +81,8 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
         raise
     try:
         ready = partial(_ready, shell, snapshot, ex, hold)
-        delivery = await dispatch(shell.upstreams, snapshot, ex, ready)
+        around = Around(shell.upstreams, shell.retries, shell.admission.inside)
+        delivery = await dispatch(around, snapshot, ex, ready)
         await _deliver(shell, snapshot, ex, delivery, hold, send)
     except asyncio.CancelledError:
         ex.reply.outcome, ex.status = "cancelled", 499
@@ -273,12 +274,14 @@ def _ready(
     elif fitted is None or fitted.way is not candidate.way:
         return False
     question = _question(shell, snapshot, ex, parties.request)
+    again = candidate.model == parties.prepared.candidate.model
+    code = "retry" if again else "fallback"
     prepared = replace(
         parties.prepared,
         candidate=candidate,
         fitted=fitted,
         outbound=write_outbound(snapshot, parties.request, candidate, fitted, question),
-        reasons=(*parties.prepared.reasons, {"code": "fallback", "model": candidate.model}),
+        reasons=(*parties.prepared.reasons, {"code": code, "model": candidate.model}),
     )
     last = charged(snapshot, ex)
     upstream = snapshot.settings.models[candidate.model].upstream

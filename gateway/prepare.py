@@ -94,9 +94,7 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     complexity = snapshot.complexity.score(measurement.question, request.facts, measurement)
     need = classify(measurement.question, request.facts, measurement)
     situation = _situation(snapshot, question, measurement, complexity, need)
-    looked = Looked(
-        measurement, complexity, need, prefixes(request.conversation, measurement, 0)
-    )
+    looked = Looked(measurement, complexity, need, prefixes(request.conversation, measurement, 0))
     situation, recalled = _recalled(snapshot, question, situation, looked)
     lossless = _lossless(situation, request, kit) if kit is not None else None
     if lossless is not None:

@@ -52,6 +52,14 @@ class TimeoutsSection(_Strict):
     total: float = Field(default=600.0, gt=0, le=86400)
 
 
+class EndpointSection(_Strict):
+    """One of several addresses or credentials of an upstream, and its share of the load."""
+
+    base_url: str | None = None
+    api_key: str | None = None
+    weight: int = Field(default=1, ge=1, le=1000)
+
+
 class UpstreamSection(_Strict):
     """One provider: where it is and how it is spoken to."""
 
@@ -61,6 +69,8 @@ class UpstreamSection(_Strict):
     provider: str | None = None
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] | None = None
     region: str | None = None
+    endpoints: tuple[EndpointSection, ...] = ()
+    retries: int = Field(default=1, ge=0, le=5)
     timeouts: TimeoutsSection = TimeoutsSection()
 
 
@@ -109,6 +119,8 @@ class UpstreamSpec:
     output_limit_field: str
     timeouts: Timeouts
     region: str | None = None
+    endpoints: tuple[EndpointSection, ...] = ()
+    retries: int = 1
 
     @property
     def told_region(self) -> bool:
@@ -139,7 +151,9 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every credential in use, for scrubbing."""
-        keys = tuple(u.api_key for u in self.upstreams.values() if u.api_key)
+        found = [u.api_key for u in self.upstreams.values()]
+        found += [e.api_key for u in self.upstreams.values() for e in u.endpoints]
+        keys = tuple(key for key in found if key)
         return keys + self.notify.secrets
 
 
@@ -260,6 +274,8 @@ def _upstream(name: str, spec: UpstreamSection, document: Document) -> UpstreamS
         output_limit_field=spec.output_limit_field or limit_field,
         timeouts=Timeouts(**spec.timeouts.model_dump()),
         region=spec.region,
+        endpoints=spec.endpoints,
+        retries=spec.retries,
     )
 
 

@@ -20,6 +20,7 @@ from gateway.recall_feed import Feed
 from gateway.snapshot import Snapshot
 from gateway.telemetry import Telemetry
 from gateway.upstream.protocol import Upstream
+from gateway.upstream.retry import RetryBudget
 from gateway.workers import Workers
 from gateway.workers_metrics import Peers
 
@@ -47,6 +48,7 @@ class Shell:
     grants: tuple[Grant, ...] = ()
     peers: Peers | None = None
     rates: RateLimits = field(default_factory=RateLimits)
+    retries: RetryBudget = field(default_factory=RetryBudget)
     recall: Recall = field(default_factory=Recall)
     feed: Feed | None = None
     ready: bool = False

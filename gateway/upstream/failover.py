@@ -28,14 +28,29 @@ from gateway.ids import new_id
 from gateway.relay import StreamRelay, read_plain, take_usage
 from gateway.snapshot import Snapshot
 from gateway.stream import scrubbed
+from gateway.upstream.health import retry_after_s
+from gateway.upstream.overflow import STATUSES, overflowed
 from gateway.upstream.protocol import Opened, Outbound, Upstream
+from gateway.upstream.retry import RetryBudget, wait_s
 from gateway.wire.protocol import Wire
 from gateway.wire.registry import WIRES
+from router.catalog import effective
 from router.plan import Candidate
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 _MENDABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+# Of an attempt that ended so nobody knows whether it is billed: it is not asked again in place.
+_UNKNOWN_END = frozenset({"timeout", "cut", "cancelled"})
 Ready = Callable[[Candidate], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a dispatch needs of the process: its upstreams, and how many retries it may make."""
+
+    upstreams: Mapping[str, Upstream]
+    retries: RetryBudget
+    inside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +63,121 @@ class Delivery:
     stream: StreamRelay | None = None
 
 
-async def dispatch(
-    upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Exchange, ready: Ready
-) -> Delivery:
+async def dispatch(around: Around, snapshot: Snapshot, ex: Exchange, ready: Ready) -> Delivery:
     """The first answer that the plan's candidates give.
+
+    A candidate whose upstream rests is passed over where another is in order. What failed
+    before it can have been billed is asked again at the same place, within its retries; then
+    the next candidate is. A prompt that is too long goes to the next with a larger window.
 
     Raises:
         UpstreamFailed, UpstreamTimeout, UpstreamAuth, Overloaded: none of them answered.
     """
-    prepared = Parties.of(ex).prepared
-    queue = [c for c in prepared.plan.fallbacks if c.model != prepared.candidate.model]
+    queue = _queue(snapshot, ex)
+    _pass_over(around, snapshot, ex, queue, ready)
     failure: GatewayError | None = None
     last: Delivery | None = None
     while True:
         try:
-            delivery = await _attempt(upstreams, snapshot, ex)
+            delivery = await _attempt(around.upstreams, snapshot, ex)
         except (UpstreamFailed, UpstreamTimeout, Overloaded) as error:
             failure, last = error, None
         else:
-            if delivery.status not in _MENDABLE:
+            if _too_long(delivery):
+                queue = _larger(snapshot, ex, queue)
+                failure, last = None, delivery
+            elif delivery.status in _MENDABLE:
+                failure, last = _failure(delivery, ex), delivery
+            else:
                 return delivery
-            failure, last = _failure(delivery, ex), delivery
-        if len(ex.attempts) >= MAX_ATTEMPTS or not _next(ex, queue, ready):
+        if len(ex.attempts) >= MAX_ATTEMPTS:
             break
-    if last is not None and last.status in {408, 409, 429}:
+        final = failure is None or getattr(failure, "final", False)
+        if not final and await _again(around, snapshot, ex, ready, last):
+            continue
+        if not _next(ex, queue, ready):
+            break
+    if last is not None and (failure is None or last.status in {408, 409, 429}):
         return last
-    raise failure
+    raise failure or UpstreamFailed("no candidate answered")
+
+
+def _queue(snapshot: Snapshot, ex: Exchange) -> list[Candidate]:
+    """The fallbacks that read this prompt at least as well as the first choice would."""
+    prepared = Parties.of(ex).prepared
+    first = prepared.candidate
+    reach = effective(snapshot.cards[first.model], prepared.need)
+
+    def reads(other: Candidate) -> bool:
+        own = effective(snapshot.cards[other.model], prepared.need)
+        return own >= min(reach, other.prompt_tokens)
+
+    return [c for c in prepared.plan.fallbacks if c.model != first.model and reads(c)]
+
+
+def _pass_over(
+    around: Around, snapshot: Snapshot, ex: Exchange, queue: list[Candidate], ready: Ready
+) -> None:
+    """Begin with the first candidate whose upstream is in order, if there is one."""
+    first = Parties.of(ex).prepared.candidate
+    if _well(around, snapshot, first):
+        return
+    for candidate in queue:
+        if _well(around, snapshot, candidate) and ready(candidate):
+            queue.remove(candidate)
+            return
+
+
+def _well(around: Around, snapshot: Snapshot, candidate: Candidate) -> bool:
+    entry = snapshot.settings.models[candidate.model]
+    asked = getattr(around.upstreams[entry.upstream], "ready", None)
+    return asked is None or bool(asked(entry.model or candidate.model))
+
+
+def _too_long(delivery: Delivery) -> bool:
+    return delivery.status in STATUSES and overflowed(delivery.body)
+
+
+def _larger(snapshot: Snapshot, ex: Exchange, queue: list[Candidate]) -> list[Candidate]:
+    """What is left of the fallbacks with a window larger than the one that was too small."""
+    window = snapshot.cards[Parties.of(ex).prepared.candidate.model].window
+    return [c for c in queue if snapshot.cards[c.model].window > window]
+
+
+async def _again(
+    around: Around, snapshot: Snapshot, ex: Exchange, ready: Ready, last: Delivery | None
+) -> bool:
+    """Whether the same candidate is to be asked once more; waits until it is time."""
+    candidate = Parties.of(ex).prepared.candidate
+    entry = snapshot.settings.models[candidate.model]
+    spec = snapshot.settings.upstreams[entry.upstream]
+    tries = sum(attempt.model == candidate.model for attempt in ex.attempts)
+    if tries > spec.retries or _may_be_billed(ex):
+        return False
+    wait = 0.0
+    elsewhere = len(spec.endpoints) > 1 and _well(around, snapshot, candidate)
+    if not elsewhere:
+        if ex.attempts[-1].status in {401, 403}:
+            return False  # the same credential gets the same answer
+        headers = last.headers if last is not None else {}
+        told = retry_after_s(headers.get("retry-after"), headers.get("retry-after-ms"))
+        due = wait_s(tries, told)
+        if due is None or time.perf_counter() - ex.started + due > spec.timeouts.total:
+            return False
+        wait = due
+    if not around.retries.take(around.inside):
+        return False
+    try:
+        await asyncio.sleep(wait)
+    finally:
+        around.retries.give()
+    return ready(candidate)
+
+
+def _may_be_billed(ex: Exchange) -> bool:
+    """Whether the latest attempt may cost something: it is not made twice in the same place."""
+    last = ex.attempts[-1]
+    return last.outcome in _UNKNOWN_END or last.status == 200 or ex.reply.usage is not None
 
 
 def _next(ex: Exchange, queue: list[Candidate], ready: Ready) -> bool:
@@ -85,22 +189,27 @@ def _next(ex: Exchange, queue: list[Candidate], ready: Ready) -> bool:
     return False
 
 
-async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Exchange) -> Delivery:
-    """One call, noted as an attempt whatever becomes of it."""
+def _call(snapshot: Snapshot, ex: Exchange) -> Outbound:
+    """The call that the present candidate asks for."""
     parties = Parties.of(ex)
     prepared, request = parties.prepared, parties.request
     model = prepared.candidate.model
-    entry = snapshot.settings.models[model]
-    upstream = upstreams[entry.upstream]
-    call = Outbound(
+    return Outbound(
         wire=request.wire,
         path=WIRES[request.wire].path,
         body=prepared.outbound,
         stream=request.stream,
-        model=entry.model or model,
+        model=snapshot.settings.models[model].model or model,
         headers=ex.forwarded,
         max_output=prepared.plan.max_output_tokens,
     )
+
+
+async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Exchange) -> Delivery:
+    """One call, noted as an attempt whatever becomes of it."""
+    model = Parties.of(ex).prepared.candidate.model
+    entry = snapshot.settings.models[model]
+    upstream, call = upstreams[entry.upstream], _call(snapshot, ex)
     started = time.perf_counter()
     if not ex.attempts:
         ex.before_upstream_ms = (started - ex.started) * 1000

@@ -40,10 +40,12 @@ class Outbound:
 
 def refuse_redirect(name: str, status: int) -> UpstreamFailed:
     """The error of an upstream that sends its caller elsewhere."""
-    return UpstreamFailed(
+    error = UpstreamFailed(
         f"upstream {name!r} answered with a redirect ({status}), which is never followed; "
         f"set upstreams.{name}.base_url to the final address"
     )
+    error.final = True
+    return error
 
 
 class Opened(Protocol):

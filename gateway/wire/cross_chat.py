@@ -15,7 +15,7 @@ from gateway.stream import items_of
 from gateway.wire.cross import Json, Limits, Uncrossable
 
 _JSON_ONLY = "Answer with one JSON object and nothing else."
-_KEPT = ("top_p", "top_k", "stream", "thinking")
+_KEPT = ("top_p", "top_k", "stream", "thinking", "inference_geo")
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 

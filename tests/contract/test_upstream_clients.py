@@ -16,8 +16,7 @@ import pytest
 from gateway.errors import BrokenOff, Unanswered, UpstreamFailed, UpstreamTimeout
 from gateway.settings import UpstreamSpec
 from gateway.upstream.address import suits
-from gateway.upstream.build import build_upstream
-from gateway.upstream.crossed import CrossingUpstream
+from gateway.upstream.build import client as client_of
 from gateway.upstream.direct import DirectUpstream
 from gateway.upstream.lean import LeanUpstream
 from gateway.upstream.protocol import Outbound, Timeouts, Upstream
@@ -428,13 +427,6 @@ async def test_tls_is_spoken_and_the_certificate_checked(
         assert len(made.requests) == 2
 
 
-def _client(spec: UpstreamSpec) -> type:
-    """The client that an upstream of the configuration is asked by."""
-    made = build_upstream(spec)
-    assert isinstance(made, CrossingUpstream)
-    return type(made.inner)
-
-
 def test_plain_addresses_have_the_lean_client_and_proxies_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -442,12 +434,12 @@ def test_plain_addresses_have_the_lean_client_and_proxies_the_other(
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     spec = UpstreamSpec("p", "openai", "https://x.example/v1", None, "p", "max_tokens", Timeouts())
-    assert _client(spec) is LeanUpstream
+    assert isinstance(client_of(spec), LeanUpstream)
     assert not suits("https://me:secret@x.example/v1")
     assert not suits("https://x.example/v1?api-version=1")
     assert not suits("https://bücher.example/v1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
-    assert _client(spec) is DirectUpstream
+    assert isinstance(client_of(spec), DirectUpstream)
 
 
 async def test_until_the_first_event_first_byte_counts_and_then_idle(kind: Kind) -> None:

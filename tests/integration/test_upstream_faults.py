@@ -75,8 +75,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
         config = f"""
 database: sqlite:///{folder}/weir.db
 upstreams:
-  faulty: {{ kind: openai, base_url: "{server.url}/v1", api_key: {SECRET}, {limits} }}
-  closed: {{ kind: openai, base_url: "http://127.0.0.1:{free_port()}/v1", {limits} }}
+  faulty: {{ kind: openai, base_url: "{server.url}/v1", api_key: {SECRET}, retries: 0, {limits} }}
+  closed: {{ kind: openai, base_url: "http://127.0.0.1:{free_port()}/v1", retries: 0, {limits} }}
 models:
 {models}
   refused: {{ upstream: closed, tier: mid, {PRICED} }}

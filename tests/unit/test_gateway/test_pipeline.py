@@ -53,7 +53,8 @@ def config(folder: Path, extra: str = "") -> str:
     """One provider in memory with models of known prices."""
     return f"""
 database: sqlite:///{folder}/weir.db
-upstreams: {{ fake: {{ kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: sk-own }} }}
+upstreams:
+  fake: {{ kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: sk-own, retries: 0 }}
 models:
   mid: {{ upstream: fake, price: {{ input: 1, output: 2 }}, context_window: 100000 }}
   spare: {{ upstream: fake, price: {{ input: 3, output: 4 }}, context_window: 100000 }}
