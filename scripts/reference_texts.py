@@ -21,6 +21,10 @@ SECTIONS = {
     "ServerSection": ("`server`", "The process: where it listens and what it refuses."),
     "UpstreamSection": ("`upstreams.NAME`", "One provider: where it is, how it is spoken to."),
     "TimeoutsSection": ("`upstreams.NAME.timeouts`", "Seconds."),
+    "EndpointSection": (
+        "`upstreams.NAME.endpoints[]`",
+        "One of several addresses or credentials of an upstream, all at one price.",
+    ),
     "ModelEntry": ("`models.NAME`", "A public name: where it is served and what it is for."),
     "EffectiveLengths": (
         "`models.NAME.effective_context`",
@@ -126,8 +130,9 @@ TEXTS = {
     "default twice what all attempts of a request may take (`timeouts.total`).",
     "ServerSection.drain_seconds": "What requests in flight get to finish on SIGTERM.",
     "UpstreamSection.kind": "`openai`: OpenAI's wire, bytes relayed untouched. `litellm`: all "
-    "other providers, translated. `anthropic`: Anthropic through litellm.",
-    "UpstreamSection.base_url": "Up to and with `/v1`. Default: api.openai.com for `openai`.",
+    "other providers, translated. `anthropic`: Anthropic's wire, bytes relayed untouched.",
+    "UpstreamSection.base_url": "Up to and with `/v1`. Default: the provider's own for "
+    "`openai` and `anthropic`.",
     "UpstreamSection.api_key": "Write `${NAME}` to take it from the environment.",
     "UpstreamSection.provider": "Its name in the price book, where the address does not tell.",
     "UpstreamSection.output_limit_field": "`max_completion_tokens` or `max_tokens`: which one "
@@ -135,7 +140,14 @@ TEXTS = {
     "UpstreamSection.region": "Where it serves, such as `eu`; what `region` of a team is compared "
     "with. Anthropic is told the team's region in each request (`inference_geo`) where none "
     "stands here.",
+    "UpstreamSection.endpoints": "Several addresses or keys of one provider: the load is spread "
+    "by weight, one that fails five times in a row or refuses its key rests.",
+    "UpstreamSection.retries": "How often a failure that cannot have been billed is asked again "
+    "here, with the provider's own wait up to 5 s or a random one, before a fallback is.",
     "UpstreamSection.timeouts": "See `upstreams.NAME.timeouts`.",
+    "EndpointSection.base_url": "Default: the upstream's.",
+    "EndpointSection.api_key": "Default: the upstream's.",
+    "EndpointSection.weight": "Its share of the load, beside the others' weights.",
     "TimeoutsSection.connect": "To open a connection.",
     "TimeoutsSection.first_byte": "From sent to the first byte of the answer.",
     "TimeoutsSection.idle": "Between two pieces of a stream, once its first event has come.",
