@@ -29,6 +29,7 @@ class Layout(StrEnum):
     PROSE = "prose"
     CODE = "code"
     DIALOGUE = "dialogue"
+    TRACE = "trace"  # the turns of a chat or an agent in one text
     LOG = "log"
 
 
@@ -79,12 +80,27 @@ _DEFINITION = re.compile(
     r"[\w$<~(&*].*|(?:[\w:<>,*&\[\]]{1,80} ){1,3}[\w:~]{1,80}\([^;\n]*\) ?(?:const ?)?\{)[ \t]*$",
     re.MULTILINE,
 )
-_SPEAKER = re.compile(
+SPEAKER = re.compile(
     r"^(?:\[?\d{1,2}:\d\d(?::\d\d)?\]?[ \t]*)?(?:<[^>\n]{1,40}>"
     r"|[A-Z][\w.'\-]{0,30}(?: [A-Z\d][\w.'\-]{0,30}){0,3} ?:(?=\s)"
     r"|(?:user|assistant|system|human|bot) ?:)",
     re.MULTILINE,
 )
+_TURN = re.compile(
+    r"^(?:<\|(?:im_start\|>)?(?P<mark>[a-z_]{2,20})(?:\|>)?|\[(?P<square>[A-Za-z_ ]{2,20})\]"
+    r"|(?:#{1,4} |\*\*)?(?P<word>user|human|assistant|system|tool(?: (?:result|output|call))?"
+    r"|observation|action|function)(?:\*\*)?:?(?:\*\*)?)[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ROLES = frozenset({"user", "human", "assistant", "system", "developer", "environment"}) | {
+    "tool",
+    "observation",
+    "action",
+    "function",
+}
+_ANSWERS = ("tool", "observation", "function", "environment")
+TRACE_TURNS = 4
+CALL_CHARS = 160
 _LOGGED = re.compile(
     r"^[ \t]*(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]|\[?\d\d:\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:"
     r"|(?:DEBUG|INFO|WARN(?:ING)?|ERROR|FATAL|TRACE)\b|=== RUN|--- (?:PASS|FAIL|SKIP)"
@@ -112,11 +128,18 @@ def layout(text: str) -> Layout:
     lines = max(1, sum(1 for line in sample.split("\n") if line.strip()))
     shares = {
         Layout.LOG: len(_LOGGED.findall(sample)) / lines,
-        Layout.DIALOGUE: len(_SPEAKER.findall(sample)) / lines,
+        Layout.DIALOGUE: len(SPEAKER.findall(sample)) / lines,
         Layout.CODE: 2 * len(_CODE_LINE.findall(sample)) / lines,
     }
     kind = max(shares, key=lambda key: shares[key])
-    return kind if shares[kind] >= 0.4 else Layout.PROSE
+    if shares[kind] >= 0.4:
+        return kind
+    return Layout.TRACE if sum(1 for _ in turns(sample)) >= TRACE_TURNS else Layout.PROSE
+
+
+def documents(text: str) -> int:
+    """How many documents a text plainly is put together from, by their first lines."""
+    return sum(1 for _ in _DOCUMENT_LINE.finditer(text))
 
 
 def chunk_tokens(kind: Layout) -> int:
@@ -124,17 +147,20 @@ def chunk_tokens(kind: Layout) -> int:
     return {Layout.DIALOGUE: DIALOGUE_TOKENS, Layout.LOG: LOG_TOKENS}.get(kind, CHUNK_TOKENS)
 
 
-def cut(text: str, chars_a_token: float = 4.0, kind: Layout | None = None) -> list[Chunk]:
+def cut(
+    text: str, chars_a_token: float = 4.0, kind: Layout | None = None, share: float = 1.0
+) -> list[Chunk]:
     """Chunks that touch each other and cover ``text``; [] for an empty one.
 
     Args:
         chars_a_token: how long a token of this text is; the aim is in tokens.
         kind: what the text is; found out when not given.
+        share: of the usual size of a chunk, where the room is too small for that.
     """
     if not text:
         return []
     kind = kind or layout(text)
-    aim = max(80, int(chunk_tokens(kind) * chars_a_token))
+    aim = max(80, int(share * chunk_tokens(kind) * chars_a_token))
     return list(_pack(text, aim, _borders(text, kind)))
 
 
@@ -211,21 +237,54 @@ def _hard(
 def _borders(text: str, kind: Layout) -> dict[int, _Border]:
     """Where something new starts, by the offset of its line."""
     borders: dict[int, _Border] = {}
-    if kind is Layout.CODE:
-        for found in _DEFINITION.finditer(text):
-            depth = len(found[1].expandtabs(4)) // 2
-            name = "" if found[0].lstrip().startswith("@") else found[0].strip()[:120]
-            if depth <= 2:
-                borders[found.start()] = _Border(SECTION, name, 3 + depth)
-    elif kind is not Layout.LOG:
-        for found in _HEADING.finditer(text):
-            level = len(found[1]) if found[1] else 2
-            borders[found.start()] = _Border(SECTION, found[0].strip("# \t")[:120], level)
-        for found in _UNDERLINED.finditer(text):
-            borders[found.start()] = _Border(SECTION, found[1].strip()[:120], 2)
-    if kind is not Layout.LOG:
-        for found in _DOCUMENT.finditer(text):
-            borders[found.start()] = _Border(ALWAYS, found[0].strip("# =-\t")[:160], 0)
-        for found in _DOCUMENT_LINE.finditer(text):
-            borders[found.start()] = _Border(ALWAYS, found[0][:160], 0)
+    if kind is Layout.LOG:
+        return borders
+    borders.update(_definitions(text) if kind is Layout.CODE else _headings(text))
+    for found in _DOCUMENT.finditer(text):
+        borders[found.start()] = _Border(ALWAYS, found[0].strip("# =-\t")[:160], 0)
+    for found in _DOCUMENT_LINE.finditer(text):
+        borders[found.start()] = _Border(ALWAYS, found[0][:160], 0)
+    if kind is Layout.TRACE:
+        for found in turns(text):
+            borders[found.start()] = _Border(SECTION, _call_before(text, found), 0)
     return borders
+
+
+def _definitions(text: str) -> Iterator[tuple[int, _Border]]:
+    """Classes and functions, but not what is defined deep within them."""
+    for found in _DEFINITION.finditer(text):
+        depth = len(found[1].expandtabs(4)) // 2
+        name = "" if found[0].lstrip().startswith("@") else found[0].strip()[:120]
+        if depth <= 2:
+            yield found.start(), _Border(SECTION, name, 3 + depth)
+
+
+def _headings(text: str) -> Iterator[tuple[int, _Border]]:
+    for found in _HEADING.finditer(text):
+        level = len(found[1]) if found[1] else 2
+        if not (found[0][0].isdigit() and _in_list(text, found)):
+            yield found.start(), _Border(SECTION, found[0].strip("# \t")[:120], level)
+    for found in _UNDERLINED.finditer(text):
+        yield found.start(), _Border(SECTION, found[1].strip()[:120], 2)
+
+
+def _in_list(text: str, found: re.Match[str]) -> bool:
+    """Whether a numbered line is an item of a list and no heading."""
+    before = text[max(0, found.start() - 2) : found.start()]
+    return before not in ("", "\n", "\n\n") or found[0].rstrip()[-1] in ".,;:!?"
+
+
+def turns(text: str) -> Iterator[re.Match[str]]:
+    """The lines that say whose turn begins."""
+    for found in _TURN.finditer(text):
+        role = (found["mark"] or found["square"] or found["word"]).lower()
+        if role.split("_")[0].split(" ")[0] in _ROLES:
+            yield found
+
+
+def _call_before(text: str, turn: re.Match[str]) -> str:
+    """What to call a turn: for a tool's answer the end of what was said before, the call."""
+    if not any(name in turn[0].lower() for name in _ANSWERS):
+        return ""
+    before = text[max(0, turn.start() - 2 * CALL_CHARS) : turn.start()]
+    return " ".join(before.strip("`\n \t").splitlines()[-4:])[-CALL_CHARS:]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from compressor.checks import sound_edits
 from compressor.compress import MODEL_S, compress
 from compressor.condenser import model_of
+from compressor.confidence import confidence
 from compressor.conversation import Conversation
 from compressor.json_tree import Gap
 from compressor.kin import packaged_vectors
@@ -24,20 +25,12 @@ from compressor.lossless import squeeze
 from compressor.measure import Measurement
 from compressor.protect import OpenSpan, open_spans, pending_arguments
 from compressor.recipe import Cut, Edit, Fitted, Recipe, Way
-from compressor.trim import (
-    Pieces,
-    Ranking,
-    apply,
-    choose,
-    confidence,
-    rank_pieces,
-    span_gaps,
-    take_apart,
-)
+from compressor.relevance import Ranking, rank_pieces
+from compressor.trim import Pieces, apply, choose, span_gaps, take_apart
 
 log = logging.getLogger(__name__)
 
-SURE = 0.5  # below it the scores are too flat to cut by
+SURE = 0.65  # below it a trim is not trusted with the answer
 ATTEMPTS = 8
 LEAST_SAVED = 0.02  # of the prompt: less is not worth a changed prefix
 BASE_LIMIT_MS = 150.0
@@ -177,7 +170,7 @@ def _trim(job: _Job) -> Fitted:
     """The pieces that the question needs, at the target or the widened one."""
     if not job.spans:
         return job.refuse("protected")
-    found = take_apart(job.spans, job.kit.counter)
+    found = take_apart(job.spans, job.kit.counter, _room(job))
     job.clock.check()
     asked = job.measurement.question
     searched = f"{asked}\n{pending_arguments(job.conversation)}"
@@ -192,6 +185,12 @@ def _trim(job: _Job) -> Fitted:
         if done.refused != "flat_scores":
             break
     return done
+
+
+def _room(job: _Job) -> int:
+    """Tokens of the open texts that can stay at the target."""
+    whole = sum(span.tokens for span in job.spans)
+    return max(0, job.recipe.target_tokens - (job.total - whole))
 
 
 def _trim_to(job: _Job, found: Pieces, ranking: Ranking, target: int) -> Fitted:

@@ -11,9 +11,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+_OPENING = re.compile(r"^[ \t]*[{\[]", re.MULTILINE)
+TRIED = 3
+MOST = 0.6
 MAX_DEPTH = 40
 SHOWN_KEYS = 6
 
@@ -48,6 +52,25 @@ def parse(text: str, piece_chars: int) -> Node | None:
         return _open(text, Node(start, end, "", named=False), start, piece_chars)
     except (ValueError, RecursionError):
         return None
+
+
+def embedded(text: str) -> tuple[int, int] | None:
+    """Where JSON stands that makes up most of a text which is not JSON itself, or None.
+
+    Only places at the start of a line are tried, the first few of them.
+    """
+    for found in islice(_OPENING.finditer(text), TRIED):
+        start = found.end() - 1
+        if len(text) - start < MOST * len(text):
+            return None
+        try:
+            _, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if end - start >= MOST * len(text):
+            outside = text[:start].strip() or text[end:].strip()
+            return (start, end) if outside else None
+    return None
 
 
 def leaves(node: Node) -> Iterator[Node]:

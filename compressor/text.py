@@ -31,6 +31,19 @@ _STOP_WORDS = """
 """
 STOP = frozenset(_STOP_WORDS.split())
 
+# Words that say how to answer rather than what about; in quotation marks they count in full.
+_FRAME_WORDS = """
+    summarize summarise summary discuss discussed discussing discussion discussions think thinks
+    thought said say says mention mentioned talk talked talking explain explained describe
+    described describes opinion opinions view views idea ideas group team meeting people person
+    function method code file class does use used using name list find identify state provide
+    mean means refer kind type example happen happened reason make made paper article author
+    authors character man woman conclude conclusion decide decided decision
+"""
+FRAME = frozenset(_FRAME_WORDS.split())
+FRAME_WEIGHT = 0.25
+_QUOTED = re.compile(r'"([^"\n]{3,})"')
+
 
 class Words:
     """Turns words into terms and remembers them for the life of one fit."""
@@ -54,10 +67,12 @@ class Words:
         """Terms to search with and their weights; stop words only if there is nothing else."""
         weights: dict[str, float] = {}
         spare: dict[str, float] = {}
+        quoted = {word for said in _QUOTED.findall(text) for word in WORD.findall(said)}
         for word in WORD.findall(text):
             terms = self.terms(word)
+            share = FRAME_WEIGHT if word.lower() in FRAME and word not in quoted else 1.0
             for number, term in enumerate(terms):
-                weight = 1.0 if number == 0 or len(terms) == 1 else 0.7
+                weight = share * (1.0 if number == 0 or len(terms) == 1 else 0.7)
                 into = spare if term in STOP or (len(term) < 2 and not term.isdigit()) else weights
                 into[term] = max(into.get(term, 0.0), weight)
         return weights or spare

@@ -6,35 +6,22 @@ budget, so what one document does not need flows to the next.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from compressor import json_tree, rank
-from compressor.chunk import CHUNK_TOKENS, Chunk, Layout, cut, layout
+from compressor import json_tree
+from compressor.chunk import CHUNK_TOKENS, Chunk, Layout, chunk_tokens, cut, documents, layout
 from compressor.json_tree import Gap
-from compressor.kin import WordVectors
-from compressor.kit import Embedder
 from compressor.protect import OpenSpan
-from compressor.text import Words
+from compressor.rank import Scores
 from compressor.tokens import TokenCounter
 
 MARK_TOKENS = 16
-DENSE_SHARE = 0.2
-FIRST_CREDIT = 0.05
-ERROR_CREDIT = 0.05
-WEIGHTS = (2.9, -4.1, 0.76, -0.4)  # matched, edge, log of the peak, constant
-POSITION_CONFIDENCE = 0.3
-_POSITION = re.compile(
-    r"\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d+(?:st|nd|rd|th)|last"
-    r"|final|previous)\s+(?:topic|message|turn|line|section|item|thing|paragraph|chapter|entry|word"
-    r"|sentence|point|subject|record|row)s?\b",
-    re.IGNORECASE,
-)
-_ERROR = re.compile(r"\b(?:error|exception|traceback|fail(?:ed|ure)?|fatal|panic)\b", re.IGNORECASE)
+FINE_PIECES = 8  # a room for fewer chunks than this is filled with smaller ones
+FINE_PROSE = 24  # facts of prose stand in single sentences
+FINEST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +50,17 @@ class Pieces:
     layouts: tuple[Layout | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """``scores`` (n_pieces,) 0..about 1.3; ``matched`` the share of the question found at all."""
-
-    scores: rank.Scores
-    matched: float
-
-
-def take_apart(spans: Sequence[OpenSpan], counter: TokenCounter) -> Pieces:
-    """Cut every span at its structure."""
+def take_apart(spans: Sequence[OpenSpan], counter: TokenCounter, room: int | None = None) -> Pieces:
+    """Cut every span at its structure, finer where only ``room`` tokens can be kept."""
+    spans = [part for span in spans for part in _apart(span, counter)]
     found: list[tuple[int, Chunk]] = []
     trees: list[json_tree.Node | None] = []
     layouts: list[Layout | None] = []
     for number, span in enumerate(spans):
         body = span.body
         chars_a_token = len(body) / max(1, span.tokens)
-        tree = json_tree.parse(body, int(CHUNK_TOKENS * chars_a_token))
+        size = CHUNK_TOKENS * _share(None, room)
+        tree = json_tree.parse(body, int(size * chars_a_token))
         trees.append(tree if tree is not None and tree.children else None)
         if tree is not None and tree.children:
             layouts.append(None)
@@ -90,7 +71,8 @@ def take_apart(spans: Sequence[OpenSpan], counter: TokenCounter) -> Pieces:
         else:
             kind = layout(body)
             layouts.append(kind)
-            chunks = cut(body, chars_a_token, kind)
+            short = span.tokens < CHUNK_TOKENS * documents(body)  # they are units as they are
+            chunks = cut(body, chars_a_token, kind, _share(None if short else kind, room))
         found.extend((number, chunk) for chunk in chunks)
     bodies = [span.body for span in spans]
     tokens = counter.count_many([bodies[n][chunk.start : chunk.end] for n, chunk in found])
@@ -104,62 +86,32 @@ def take_apart(spans: Sequence[OpenSpan], counter: TokenCounter) -> Pieces:
     return Pieces(tuple(spans), tuple(pieces), tuple(trees), tuple(layouts))
 
 
-def rank_pieces(
-    found: Pieces, question: str, embedder: Embedder | None, kin: WordVectors | None
-) -> Ranking:
-    """Score every piece against ``question``."""
-    texts = [found.spans[piece.span].text[piece.start : piece.end] for piece in found.pieces]
-    groups = np.array([piece.group for piece in found.pieces], dtype=np.intp)
-    index = rank.Index(texts, [piece.title for piece in found.pieces])
-    words = rank.lexical(index, question, Words(), kin)
-    scores = rank.smooth(words.scores, groups)
-    owners = np.array([piece.span for piece in found.pieces], dtype=np.intp)
-    for number, kind in enumerate(found.layouts):
-        if kind is Layout.DIALOGUE:
-            mine = owners == number
-            scores[mine] = rank.spread(scores[mine])
-    dense: rank.Scores | None = None
-    if embedder is not None and texts:
-        vectors = embedder.embed([question, *texts])
-        dense = (vectors[1:] @ vectors[0]).astype(np.float64)
-    fused = rank.fuse(scores, dense, DENSE_SHARE)
-    return Ranking(fused + _credits(found, texts, groups), words.matched)
+def _apart(span: OpenSpan, counter: TokenCounter) -> list[OpenSpan]:
+    """A span whose text is JSON with words around it (a code fence) as up to three spans."""
+    body = span.body
+    inside = json_tree.embedded(body)
+    if inside is None:
+        return [span]
+    start, end = inside
+    parts = []
+    for first, last in ((0, start), (start, end), (end, len(body))):
+        if body[first:last].strip():
+            tokens = counter.count(body[first:last])
+            at = span.start
+            parts.append(replace(span, tokens=tokens, start=at + first, end=at + last))
+    return parts
 
 
-def _credits(found: Pieces, texts: Sequence[str], groups: npt.NDArray[np.intp]) -> rank.Scores:
-    """Small fixed credit: where a document starts, and log lines that report an error."""
-    out = np.zeros(len(texts))
-    if len(texts):
-        change = np.flatnonzero(np.diff(groups)) + 1
-        out[np.concatenate(([0], change))] += FIRST_CREDIT
-    for number, text in enumerate(texts):
-        if found.layouts[found.pieces[number].span] is Layout.LOG and _ERROR.search(text):
-            out[number] += ERROR_CREDIT
-    return out
+def _share(kind: Layout | None, room: int | None) -> float:
+    """How large chunks are, of their usual size, where ``room`` tokens can be kept."""
+    if room is None:
+        return 1.0
+    pieces = FINE_PROSE if kind is Layout.PROSE else FINE_PIECES
+    usual = CHUNK_TOKENS if kind is None else chunk_tokens(kind)
+    return min(1.0, max(FINEST, room / (pieces * usual)))
 
 
-def confidence(ranking: Ranking, kept: Sequence[int], question: str) -> float:
-    """How likely the pieces kept hold all that the question needs, 0 to 1.
-
-    A logistic model of three figures: how much of the question occurs at all, how good
-    the best piece left out still is (a flat curve), how far the best stands out. Its
-    weights were fitted on questions with marked evidence
-    (docs/decisions/0002-context-fit.md). Words do not answer a question for a position.
-    """
-    scores = ranking.scores
-    out = np.ones(len(scores), dtype=bool)
-    out[list(kept)] = False
-    if not len(scores) or not question.strip():
-        return 0.0
-    edge = float(scores[out].max()) if out.any() else 0.0
-    peak = float((scores.max() - scores.mean()) / (scores.std() + 1e-9))
-    matched, flat, peaked, constant = WEIGHTS
-    logit = matched * ranking.matched + flat * edge + peaked * float(np.log(max(peak, 0.5)))
-    sure = 1.0 / (1.0 + float(np.exp(-(logit + constant))))
-    return min(sure, POSITION_CONFIDENCE) if _POSITION.search(question) else sure
-
-
-def choose(found: Pieces, scores: rank.Scores, budget: int) -> list[int]:
+def choose(found: Pieces, scores: Scores, budget: int) -> list[int]:
     """Numbers of the pieces to keep, in order: best first while text and marks fit."""
     order = np.argsort(-scores, kind="stable")
     kept: set[int] = set()

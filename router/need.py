@@ -7,6 +7,7 @@ every rule here errs away from LOOKUP: a cue of a wider reading always wins.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,7 +69,7 @@ _SYNTHESIS = re2.compile(
     r"|abstract of|gist|key (?:points|takeaways|findings|facts|themes|ideas|insights)"
     r"|main (?:points?|ideas?|themes?|arguments?|topics?|conclusions?|message)|takeaways"
     r"|list (?:all|every|each|the)|all (?:of )?the|all\b|every|each|any other|how many"
-    r"|how often|number of|count|counts|compare|comparison|contrast|differences?|differ"
+    r"|how often|count|counts|compare|comparison|contrast|differences?|differ"
     r"|similarit\w+|versus|vs|relationship|overall|plot|storyline|themes?|tone|mood"
     r"|character arc|develop(?:s|ed)? (?:over|through)|chang(?:e|es|ed) (?:over"
     r"|throughout)|throughout|across|entire|whole|in general|discuss(?:ion|ed|es)?"
@@ -83,6 +84,14 @@ _SYNTHESIS = re2.compile(
     r"|action items|table of|inventory|features of|types? of|kinds? of|characteristics"
     r"|personalit\w+|setting|talk(?:ed)? about|mainly|presentations?|proposes|proposed"
     r"|disagree\w*|introduce[ds]?|reasons?|purposes|status|and what|what else)\b"
+)
+_NUMBER_OF = re2.compile(r"(?i)(?:\b(\w+)[ -])?\bnumbers? of\b")
+# Before "number of" these words make it a name of one thing and no count.
+_NUMBERED = frozenset(
+    b"serial phone telephone fax mobile account order version reference model part tracking invoice"
+    b" case flight registration id atomic tax policy room street page house gate docket ticket"
+    b" member customer employee contact licence license passport batch lot contract patent plate"
+    b" bus".split()
 )
 _POSITION = re2.compile(
     r"(?i)\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|latest|earliest"
@@ -165,15 +174,22 @@ def _wider(unquoted: bytes) -> tuple[NeedKind, float] | None:
         return NeedKind.TRANSFORM, 0.85
     if _TRANSFORM.search(unquoted):
         return NeedKind.TRANSFORM, 0.8
-    if _SYNTHESIS.search(unquoted):
+    if _SYNTHESIS.search(unquoted) or _counts(unquoted):
         return NeedKind.SYNTHESIS, 0.8
     if _POSITION.search(unquoted):
         return NeedKind.UNKNOWN, 0.5
     return None
 
 
+def _counts(unquoted: bytes) -> bool:
+    """Whether it asks for a number of things, not for the number of one (a serial number)."""
+    return any(
+        (found[1] or b"").lower() not in _NUMBERED for found in _NUMBER_OF.finditer(unquoted)
+    )
+
+
 _ENGLISH = re2.compile(
-    r"(?i)\S\s+(?:the|of|is|are|did|does|do|for|by|a|to|and|or|with|was|were|as|has|have|had|at"
+    r"(?i)^\W*(?:who|whom|whose|which|what|when|where|how)\b|\S\s+(?:the|of|is|are|did|does|do|for|by|a|to|and|or|with|was|were|as|has|have|had|at"
     r"|from|on|be|it|this|that|not)\b"
 )
 _OPENING = "“".encode()
@@ -191,12 +207,37 @@ def _lookup_confidence(raw: bytes, unquoted: bytes, identifiers: bool) -> float:
     """How surely the text asks for one place; 0 when it does not look so at all."""
     if not identifiers and not _ENGLISH.search(raw):
         return 0.0  # the cues are English: "was" may be German
-    if len(unquoted.decode().split()) > SHORT_QUESTION_WORDS:
-        return 0.5 if identifiers and (_FIND.search(raw) or _WH.search(raw)) else 0.0
-    if _FIND.search(raw):
-        return 0.9 if identifiers else 0.75
-    if _WH.search(raw):
-        return 0.9 if identifiers else 0.75
-    if _HOW.search(raw):
-        return 0.7 if identifiers else 0.5
+    for holds, named, plain in _cues(raw, unquoted):
+        if holds:
+            return named if identifiers else plain
     return 0.0
+
+
+def _cues(raw: bytes, unquoted: bytes) -> Iterator[tuple[bool, float, float]]:
+    """Whether each cue holds, surest first, with its confidence with and without identifiers."""
+    asked = _last_question(unquoted)
+    after_preamble = bool(_WH.search(asked)) and _is_short(asked)
+    if not _is_short(unquoted):
+        yield after_preamble, 0.8, 0.7
+        yield bool(_FIND.search(raw) or _WH.search(raw)), 0.5, 0.0
+        return
+    yield bool(_FIND.search(raw) or _WH.search(raw) or _WH.search(unquoted)), 0.9, 0.75
+    yield bool(_HOW.search(raw)), 0.7, 0.5
+    yield after_preamble, 0.8, 0.7
+
+
+def _is_short(text: bytes) -> bool:
+    return len(text.decode().split()) <= SHORT_QUESTION_WORDS
+
+
+_SENTENCE = re2.compile(r"[^.!?\n][^!?\n]*\?")
+_PREAMBLE_END = re2.compile(r"[.!:]\s")
+
+
+def _last_question(unquoted: bytes) -> bytes:
+    """The last question of a text that says something before it; b"" without one."""
+    asked = b""
+    for found in _SENTENCE.finditer(unquoted):
+        asked = found[0]
+    ends = [found.end() for found in _PREAMBLE_END.finditer(asked)]
+    return (asked[ends[-1] :] if ends else asked).strip()

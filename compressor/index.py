@@ -1,0 +1,67 @@
+"""The words of some chunks as arrays of numbers, so that a search costs no loop in Python.
+
+Every word of every chunk gets the number of its spelling; words stand in blocks of eight,
+so that what stands close together can be told from what only shares a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.text import WORD
+
+Numbers = npt.NDArray[np.intp]
+BLOCK_WORDS = 8
+
+
+class Index:
+    """The words of chunks, each chunk with the title that stands above it.
+
+    ``vocabulary`` numbers the spellings. ``words`` (n_words,) are all words of all chunks
+    in order, ``owner`` (n_words,) the chunk of each, ``lengths`` (n_chunks,) words a chunk.
+    ``heads`` (n_title_words,), ``head_owner`` and ``title_of`` (n_chunks,) say the same of
+    the distinct titles. ``lower`` maps a spelling to its number in ``lowered``.
+    """
+
+    def __init__(self, chunks: Sequence[str], titles: Sequence[str]) -> None:
+        found = [WORD.findall(chunk) for chunk in chunks]
+        names = {title: number for number, title in enumerate(dict.fromkeys(titles))}
+        heads = [WORD.findall(title) for title in names]
+        self.size = len(chunks)
+        self.title_count = len(names)
+        self.lengths = _lengths(found)
+        self.vocabulary = _numbered(chain.from_iterable((*found, *heads)))
+        self.words = _numbers(self.vocabulary, chain.from_iterable(found))
+        self.owner = np.repeat(np.arange(self.size), self.lengths)
+        self.heads = _numbers(self.vocabulary, chain.from_iterable(heads))
+        self.head_owner = np.repeat(np.arange(self.title_count), _lengths(heads))
+        self.title_of = _numbers(names, titles)
+        small = [word.lower() for word in self.vocabulary]
+        self.lowered = _numbered(small)
+        self.lower = _numbers(self.lowered, small)
+        times = np.bincount(self.words, minlength=len(self.vocabulary))
+        self.times = np.bincount(self.lower, weights=times, minlength=len(self.lowered))
+
+    def blocks(self) -> tuple[Numbers, Numbers]:
+        """Where each block of words starts, and the chunk it belongs to; in order."""
+        count = -(-self.lengths // BLOCK_WORDS)
+        owner = np.repeat(np.arange(self.size), count)
+        inside = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        first = np.cumsum(self.lengths) - self.lengths
+        return first[owner] + BLOCK_WORDS * inside, owner
+
+
+def _lengths(found: Sequence[Sequence[str]]) -> Numbers:
+    return np.fromiter(map(len, found), dtype=np.intp, count=len(found))
+
+
+def _numbered(words: Iterable[str]) -> dict[str, int]:
+    return {word: number for number, word in enumerate(dict.fromkeys(words))}
+
+
+def _numbers(known: dict[str, int], words: Iterable[str]) -> Numbers:
+    return np.fromiter(map(known.__getitem__, words), dtype=np.intp)
