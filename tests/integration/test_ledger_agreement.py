@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from billed_load import Server, load, own_nano, posted, unbilled
+from billing_provider import BillingProvider
 from documents import ask, prose
 from openai import OpenAI
-from processes import House, get, house_in
+from processes import House, Key, get, house_in
+
+from billing.receipt import metered
+from billing.reports import totals, verify
 
 MID = "gpt-6.1-sol"
 TOOL = {
@@ -92,7 +101,8 @@ def test_receipts_ledger_and_provider_agree_to_the_token(house: House) -> None:
 
 def test_every_receipt_adds_up(house: House) -> None:
     """Lines sum to cost, baseline less cost is what was saved, and counts are whole."""
-    with house.client() as client:
+    with house.client() as client, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda body: client.post("/v1/chat/completions", json=body), bodies()))
         receipts = client.get("/weir/receipts?limit=1000").json()["data"]
     assert len(receipts) > 100
     for receipt in receipts:
@@ -143,3 +153,43 @@ def test_nothing_of_a_prompt_or_a_key_is_in_log_database_or_metrics(house: House
         data = path.read_bytes()
         assert word.encode() not in data, path
         assert house.key.secret.encode() not in data, path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_thousand_mixed_calls_agree_to_the_unit(tmp_path: Path) -> None:
+    """Plain, streams, leavers, refusals, resets and fallbacks: each bill has its one attempt.
+
+    What the provider reported is charged to the nano; what it could not report, since the
+    client left or the connection died, stands with a charge and says that it is an estimate.
+    """
+    url = f"sqlite:///{tmp_path}/weir.db"
+    server = Server(tmp_path, url, Key.new(), 1)
+    with BillingProvider(tmp_path / "billed.jsonl", 7) as provider:
+        server.configure(provider.port)
+        running = server.start()
+        asyncio.run(load(server, random.Random(7), 0, 200, most=90))
+        assert server.held() == [0.0, 0.0]
+        assert running.stop() == 0
+        bills = {bill.id: bill for bill in provider.bills()}
+    receipts = posted(url)
+    assert len(receipts) > 2_000
+    assert unbilled(list(bills.values()), receipts) == []
+    attempts = [(r, one) for r in receipts for one in r.attempts]
+    reported = [(r, one) for r, one in attempts if one.state == "settled"]
+    ours = {one.provider_id: own_nano(r, one.id) for r, one in reported}
+    assert ours == {name: bills[name].nano for name in ours}
+    assert len(ours) == len(reported) > 1_500
+    tokens = [metered(line for line in r.lines if line.attempt == one.id) for r, one in reported]
+    assert tokens == [
+        (bills[str(one.provider_id)].prompt, bills[str(one.provider_id)].completion)
+        for _, one in reported
+    ]
+    doubtful = Counter(one.state for _, one in attempts if one.state != "settled")
+    assert set(doubtful) == {"void", "estimated", "provisional"}
+    assert len(bills) - len(ours) <= doubtful["estimated"] + doubtful["provisional"]
+    sums = totals(url)
+    assert sums["requests"] == len(receipts)
+    assert Decimal(str(sums["cost"])) == Decimal(sum(r.cost_nano for r in receipts)) / 10**9
+    assert sums["open_holds"] == 0
+    assert verify(url) == []
