@@ -159,3 +159,9 @@ def test_timedelta_of_a_month_over_a_change() -> None:
         Budget(1, Span.MONTH), ms("2026-03-10T00:00+01:00"), ZoneInfo("Europe/Berlin")
     )
     assert timedelta(milliseconds=window.end_ms - window.start_ms) == timedelta(days=31, hours=-1)
+
+
+def test_a_window_ends_before_its_end() -> None:
+    """`[start, end)`: the last instant is inside, the end is the next window's."""
+    window = Window(1_000, 2_000)
+    assert [window.holds(at) for at in (999, 1_000, 1_999, 2_000)] == [False, True, True, False]

@@ -93,3 +93,15 @@ def test_without_a_burn_rung_nothing_is_kept() -> None:
     one.hear(5, 0, NOON)
     one.seed(NOON, 5)
     assert not one.others_buckets
+
+
+def test_a_rolling_window_holds_its_first_bucket() -> None:
+    """Spend at the very start of the window still counts, a bucket earlier it does not."""
+    one = counter("24 per rolling 5h", burn_ms=0)
+    one.ceiling_nano = 24 * 10**9
+    bucket, start = one.budget.bucket_ms, one.window.start_ms
+    one.add(start, 7)
+    one.roll(NOON)
+    assert one.spent_nano == 7
+    one.roll(NOON + bucket)
+    assert (one.spent_nano, len(one.buckets)) == (0, 0)

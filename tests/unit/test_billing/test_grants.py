@@ -94,3 +94,10 @@ def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "weir.db").write_bytes(b"no database, but long enough to be one" * 100)
     with pytest.raises((LedgerUnavailable, sqlite3.DatabaseError)):
         grants_until(Desk(f"sqlite:///{tmp_path}/weir.db"), NOON)
+
+
+def test_a_grant_runs_up_to_its_end() -> None:
+    """From its first instant to the one before its last."""
+    one = grant()
+    instants = (one.from_ms - 1, one.from_ms, one.until_ms - 1, one.until_ms)
+    assert [one.runs(at) for at in instants] == [False, True, True, False]

@@ -8,7 +8,7 @@ import pytest
 
 from billing.budget import Window, WindowFigures
 from billing.errors import BudgetExhausted
-from billing.ladder import Brake, Reading, brake, parse_ladder
+from billing.ladder import Brake, Reading, brake, parse_ladder, reached
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -136,3 +136,12 @@ def test_a_burst_burns(money: Any, clock: Any, open_ledger: Any) -> None:
     assert again.brake(money.path, None, clock.now).throttle_percent == 25
     clock.now += HOUR + 60_000
     assert again.brake(money.path, None, clock.now).throttle_percent == 100
+
+
+def test_a_burn_holds_at_its_rate() -> None:
+    """Twice an even spend is `burn 2x`; a nano less is not."""
+    rung = parse_ladder("l", {"burn 2x in 1h": "approve"}).rungs[0]
+    day = WindowFigures("t", "t/day", Window(0, 24 * 3_600_000), 0, 0, 24 * 10**9, "")
+    for recent, held in ((2 * 10**9, True), (2 * 10**9 - 1, False)):
+        reading = Reading(day, 12 * 3_600_000, {3_600_000: recent})
+        assert reached(rung.threshold, reading) is held

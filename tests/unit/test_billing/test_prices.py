@@ -339,3 +339,23 @@ def _chat_models(provider: str) -> list[str]:
         if all({"input", "output"} <= set(rate) and "request" not in rate for rate in rates):
             chosen.append(model)
     return chosen
+
+
+def test_every_bucket_has_its_line() -> None:
+    """What a usage counts is on the bill, component by component, and nothing else is."""
+    names = [name for name in Usage.__slots__ if name.endswith("_tokens")]
+    parts = [name.removesuffix("_tokens") for name in names]
+    terms = PriceTerms.model_validate(dict.fromkeys(parts, 1))
+    price = PriceBook.bundled({"all": terms}).price("nobody", "all", AT)
+    for number, name in enumerate(names, 1):
+        (line,) = price.lines(Usage(**{name: number}), "A")
+        assert (line.component, line.quantity) == (parts[number - 1], number)
+    whole = Usage(**dict.fromkeys(names, 10))
+    assert sum(line.quantity for line in price.lines(whole, "A")) == whole.billed_tokens
+
+
+def test_the_most_covers_an_answer_without_a_thought() -> None:
+    """Where reasoning is the cheaper half of the output, a hold still covers plain text."""
+    terms = PriceTerms.model_validate({"input": 1, "output": 10, "reasoning": 2})
+    price = PriceBook.bundled({"thinker": terms}).price("nobody", "thinker", AT)
+    assert price.most(0, 1_000) == 10_000_000 == price.cost(Usage(output_tokens=1_000))

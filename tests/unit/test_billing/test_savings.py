@@ -122,3 +122,27 @@ def test_cost_of_an_accepted_outcome() -> None:
     story = [Session(10, 1, accepted=True), Session(20, 1, accepted=False), Session(99, 1)]
     assert per_accepted(story) == 30
     assert per_accepted([Session(10, 1, accepted=False)]) is None
+
+
+def test_the_interval_is_the_formula() -> None:
+    """Four equal sessions by hand: jackknife of kappa, residual of the routed sum, t(3)."""
+    paid = [90, 110, 100, 140]
+    held, routed = [Session(p, 100) for p in paid], [Session(10, 100)] * 25
+    found = measure(held, routed)
+    kappa = sum(paid) / 400
+    left = [(sum(paid) - p) / 300 for p in paid]
+    of_kappa = 3 / 4 * sum((k - sum(left) / 4) ** 2 for k in left)
+    noise = sum((p - kappa * 100) ** 2 for p in paid) / (4 * 100**2)
+    of_routed = noise * 25 * 100**2 / 2_500**2
+    half = 3.182446 * (of_kappa + of_routed) ** 0.5 * 2_500
+    assert found.high_nano - found.saved_nano == pytest.approx(half, abs=1)
+    assert found.saved_nano - found.low_nano == pytest.approx(half, abs=1)
+    assert found.n_eff == 4
+
+
+def test_at_the_distance_savings_are_still_clean() -> None:
+    """Exactly `delta` below the holdout is not more than `delta` below it."""
+    routed = [Session(1, 2, accepted=number < 2) for number in range(4)]
+    held = [Session(1, 2, accepted=number < 3) for number in range(4)]
+    assert cleanliness(held, routed, 0.25).clean is True
+    assert cleanliness(held, routed, 0.24).clean is False

@@ -228,3 +228,41 @@ def test_server_tools_are_counted_by_call() -> None:
 def test_an_estimate_is_never_negative() -> None:
     """Estimated counts below zero are zero."""
     assert estimated(-5, -1).billed_tokens == 0
+
+
+@given(counts, counts, counts, counts, counts)
+def test_the_other_convention_partitions_too(
+    fresh: int, read: int, written: int, hour: int, image: int
+) -> None:
+    """A chat report that excludes caches, a messages report that includes them: same leaves."""
+    chat = chat_usage(
+        {
+            "prompt_tokens": fresh + image,
+            "completion_tokens": 1,
+            "prompt_tokens_details": {
+                "cached_tokens": read,
+                "cache_write_tokens": written,
+                "image_tokens": image,
+            },
+        },
+        convention="exclusive",
+    )
+    assert chat.prompt_tokens == fresh + image + read + written
+    assert (chat.input_tokens, chat.input_image_tokens) == (fresh, image)
+    assert (chat.cache_read_tokens, chat.cache_write_30m_tokens) == (read, written)
+    messages = messages_usage(
+        {
+            "input_tokens": fresh + read + written + hour,
+            "cache_read_input_tokens": read,
+            "cache_creation_input_tokens": written + hour,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": written,
+                "ephemeral_1h_input_tokens": hour,
+            },
+            "output_tokens": 1,
+        },
+        convention="inclusive",
+    )
+    assert messages.input_tokens == fresh
+    assert messages.prompt_tokens == fresh + read + written + hour
+    assert (messages.cache_write_5m_tokens, messages.cache_write_1h_tokens) == (written, hour)

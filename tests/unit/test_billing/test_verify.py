@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from billing.chain import START
+from billing.chain import START, link
 from billing.verify import head, verify
 
 Forge = Callable[[str], None]
@@ -83,3 +83,15 @@ def test_whatever_is_forged_is_told(filled: str, forge: Forge, sql: str, told: s
     """A changed amount, owner, hold or body, a row taken out or moved: each is named."""
     forge(sql)
     assert told in "\n".join(verify(filled))
+
+
+def test_a_link_is_of_all_that_it_covers() -> None:
+    """Another predecessor, instant, hold or body is another hash."""
+    links = [
+        link(START, 1, 23, b"x"),
+        link(b"\0" * 32, 1, 23, b"x"),
+        link(START, 12, 3, b"x"),
+        link(START, 1, 2, b"3:x"),
+        link(START, 1, 23, b"y"),
+    ]
+    assert len(set(links)) == 5
