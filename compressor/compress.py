@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from compressor.condenser import Condenser
 from compressor.conversation import Conversation, PartKind, Path
 from compressor.document import condense_sections, share, turn_sections
+from compressor.expand import expanded, remember
 from compressor.history import History, Segment, ladder, newest_mark, past
 from compressor.kit import Kit
 from compressor.measure import Measurement
@@ -69,7 +70,13 @@ def compress(
         return Fitted(Way.WHOLE, (), (), measurement.prompt_tokens)
     if recipe.ratio <= 1.0:
         return _refusal(measurement, "not_smaller")
-    return _Work(conversation, measurement, recipe, kit, in_time).fitted()
+    fitted = _Work(conversation, measurement, recipe, kit, in_time).fitted()
+    if fitted.refused is not None:
+        return fitted
+    in_time()
+    found = expanded(conversation, measurement, recipe, fitted, kit)
+    remember(conversation, fitted, kit)
+    return found
 
 
 def _refusal(measurement: Measurement, code: str) -> Fitted:

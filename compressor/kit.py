@@ -61,6 +61,8 @@ class Kit:
 
     ``model_inline``: the summariser is fast enough (a GPU, a remote endpoint) to be asked
     inside a request; else its memories are made after a response, and extracts until then.
+    ``session`` names the conversation, "" where nobody knows it: what a fit drops is kept for
+    its later turns.
     """
 
     counter: TokenCounter
@@ -68,3 +70,4 @@ class Kit:
     summarizer: Summarizer | None = None
     memory: Memory | None = None
     model_inline: bool = True
+    session: str = ""

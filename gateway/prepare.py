@@ -76,6 +76,7 @@ def prepare(snapshot: Snapshot, question: Question, kit: Kit) -> Prepared:
     Raises:
         UnknownModel, NoCandidate: nothing can serve it.
     """
+    kit = replace(kit, session=question.session_key)
     thought = think_over(snapshot, question, kit)
     return carry_out(snapshot, question, kit, thought, thought.plan.choice)
 
