@@ -65,8 +65,8 @@ def price_rows(settings: Settings | None, model: str, at: datetime) -> list[dict
         snapshot = build_snapshot(settings)
         price = snapshot.price(model, int(at.timestamp() * 1000), None)
     else:
-        provider, _, name = model.partition("/")
-        price = PriceBook.bundled().price(provider, name or provider, at)
+        provider, name = _named(PriceBook.bundled(), model)
+        price = PriceBook.bundled().price(provider, name, at)
     return [
         {
             "component": component,
@@ -76,6 +76,28 @@ def price_rows(settings: Settings | None, model: str, at: datetime) -> list[dict
         }
         for component, rate in sorted(price.rates.items())
     ]
+
+
+_MAKERS = ("openai", "anthropic", "google", "x-ai", "mistral", "deepseek")
+"""Whose own price a bare name means; resellers have to be named."""
+
+
+def _named(book: PriceBook, model: str) -> tuple[str, str]:
+    """Provider and name of ``provider/model``, or of a bare name that one maker has.
+
+    Raises:
+        ValueError: a bare name that no maker has.
+    """
+    provider, slash, name = model.partition("/")
+    if slash:
+        return provider, name
+    maker = next((maker for maker in _MAKERS if book.known(maker, model)), None)
+    if maker is None:
+        raise ValueError(
+            f"no model {model!r} is declared or listed; write provider/model, such as "
+            f"openai/gpt-6.1-sol"
+        )
+    return maker, model
 
 
 def _tokens(component: str) -> bool:

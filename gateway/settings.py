@@ -32,6 +32,7 @@ from router.policy import (
     ModelEntry,
     RoutePolicy,
     RoutingSection,
+    SummarizerSection,
     narrow,
     route_policy,
 )
@@ -170,6 +171,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
     except ValidationError as error:
         raise document.explain(error) from None
     upstreams = {n: _upstream(n, spec, document) for n, spec in root.upstreams.items()}
+    _check_summarizer(root.fit.summarizer, upstreams, document)
     _check_references(root, document)
     contracts = read_contracts(root.prices, document, root.upstreams)
     models, cards = read_cards(root.models, document)
@@ -302,6 +304,24 @@ def _check_references(root: RootSection, document: Document) -> None:
     for where, word in _allowed(root):
         if word not in root.models and word not in TIERS:
             raise document.missing(where, word, "model or tier", [*root.models, *TIERS])
+
+
+def _check_summarizer(
+    section: SummarizerSection, upstreams: Mapping[str, UpstreamSpec], document: Document
+) -> None:
+    """Its calls stand on no receipt, so it may not be a provider that bills them."""
+    if section.backend != "openai":
+        return
+    where: Location = ("fit", "summarizer", "upstream")
+    upstream = upstreams.get(section.upstream or "")
+    if upstream is None:
+        raise document.missing(where, section.upstream or "", "upstream", upstreams)
+    if upstream.kind != "openai" or upstream.provider in _PROVIDER_HOSTS.values():
+        raise document.error(
+            where,
+            f"{section.upstream!r} is billed by the call, and a summary has no receipt to stand on",
+            "name an OpenAI-wire upstream of your own, or `backend: torch`",
+        )
 
 
 def _baselines(root: RootSection) -> Iterator[tuple[Location, str | None]]:

@@ -258,3 +258,18 @@ def test_two_snapshots_are_compared(tmp_path: Path) -> None:
     now.write_bytes(bundled_text("prices.jsonl") + b" ")
     done = RUN.invoke(app, ["prices", "diff", str(now), str(now)])
     assert (done.exit_code, "hash" in done.stderr) == (2, True)
+
+
+def test_a_price_is_shown_without_its_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare name is its maker's; one that nobody has says how to name it."""
+    monkeypatch.chdir(tmp_path)
+    bare, whole = (
+        CliRunner().invoke(app, ["prices", "show", name])
+        for name in ("gpt-6.1-sol", "openai/gpt-6.1-sol")
+    )
+    assert (bare.exit_code, bare.output) == (0, whole.output)
+    unknown = CliRunner().invoke(app, ["prices", "show", "gpt-61-sol"])
+    assert unknown.exit_code == 1
+    assert "write provider/model" in unknown.output

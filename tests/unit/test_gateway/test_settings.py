@@ -290,3 +290,42 @@ def test_any_damage_is_a_config_error_or_still_valid(place: int, cut: int, put: 
     else:
         place = "weir.yaml:"
     assert place.startswith("weir.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("upstream", "said"),
+    [
+        ("vllm", None),
+        ("openai", "is billed by the call"),
+        ("anthropic", "is billed by the call"),
+        ("vlm", "did you mean 'vllm'?"),
+    ],
+)
+def test_a_summariser_may_not_cost_what_nobody_books(upstream: str, said: str | None) -> None:
+    """Only an upstream of one's own writes summaries; a billed one is refused at load."""
+    text = WHOLE.replace(
+        "backend: torch, model: some/model, device: auto",
+        f"backend: openai, model: m, upstream: {upstream}",
+    )
+    assert text != WHOLE
+    if said is None:
+        assert loaded(text).fit.summarizer.upstream == "vllm"
+        return
+    with pytest.raises(ConfigError, match=r"summarizer\.upstream") as refused:
+        loaded(text)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("allow: [claude-sonnet-5-5]", "allow: [claude-sonet-5-5]", "claude-sonnet-5-5"),
+        ("allow: [small, mid]", "allow: [small, medium]", "model or tier 'medium'"),
+        ("owner: ana@acme.example", "baseline: gpt-6.1-sun", "gpt-6.1-sol"),
+    ],
+)
+def test_a_team_names_only_models_that_are_declared(was: str, now: str, said: str) -> None:
+    """A slip in a team's `allow` or `baseline` is found at load, with the nearest name."""
+    with pytest.raises(ConfigError, match=r"teams\.") as refused:
+        loaded(WHOLE.replace(was, now))
+    assert said in str(refused.value)
