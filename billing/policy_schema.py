@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     field_validator,
+    model_validator,
 )
 
 from billing.budget import Budget, parse_budget
@@ -95,6 +97,17 @@ def _name(value: str) -> str:
     return value
 
 
+def _hex(value: str) -> str:
+    """The 64 digits of ``sha256:...``, lower case."""
+    found = _HASH.match(value)
+    if found is None:
+        raise ValueError(
+            "a key is written as `sha256:` and 64 hex digits; `weir keys new NAME` prints it "
+            "(never put the secret itself here)"
+        )
+    return found[1].lower()
+
+
 def _hash(value: object) -> object:
     """``sha256:...`` alone stands for the whole key entry."""
     return {"hash": value} if isinstance(value, str) else value
@@ -121,6 +134,7 @@ def _zone(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+KeyHash = Annotated[str, AfterValidator(_hex)]
 BudgetText = Annotated[Budget, BeforeValidator(_budget)]
 Budgets = Annotated[tuple[BudgetText, ...], BeforeValidator(_listed)]
 Share = Annotated[Decimal, BeforeValidator(_share)]
@@ -183,22 +197,11 @@ class KeyConfig(BaseModel):
 
     model_config = _STRICT
 
-    hash: str
+    hash: KeyHash
     revoked: bool = False
     expires: datetime | None = None
     budget: Budgets = ()
     limits: Limits = Limits()
-
-    @field_validator("hash")
-    @classmethod
-    def _is_hash(cls, value: str) -> str:
-        found = _HASH.match(value)
-        if found is None:
-            raise ValueError(
-                "a key is written as `sha256:` and 64 hex digits; `weir keys new NAME` prints it "
-                "(never put the secret itself here)"
-            )
-        return found[1].lower()
 
     @field_validator("expires")
     @classmethod
@@ -219,6 +222,33 @@ class PricesConfig(BaseModel):
     contracts: tuple[str, ...] = ()
     overrides: tuple[OverrideTerms, ...] = ()
     unpriced: Literal["reject"] | PriceTerms = "reject"
+
+
+class Role(StrEnum):
+    """``viewer`` sees sums, ``owner`` all of own teams, ``finance`` and ``admin`` everything."""
+
+    VIEWER = "viewer"
+    OWNER = "owner"
+    FINANCE = "finance"
+    ADMIN = "admin"
+
+
+class PersonConfig(BaseModel):
+    """One person who may open the dashboard; ``teams`` narrows what they see to these."""
+
+    model_config = _STRICT
+
+    key: KeyHash
+    role: Role = Role.VIEWER
+    teams: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
+
+    @model_validator(mode="after")
+    def _fits_the_role(self) -> PersonConfig:
+        if self.role is Role.OWNER and not self.teams:
+            raise ValueError("an owner owns at least one team: write `teams: [NAME]`")
+        if self.role in (Role.FINANCE, Role.ADMIN) and self.teams:
+            raise ValueError(f"{self.role.value} sees every team: leave `teams` out")
+        return self
 
 
 class SavingsConfig(BaseModel):
@@ -248,6 +278,7 @@ class BillingSection(BaseModel):
     prices: PricesConfig = PricesConfig()
     record: RecordConfig = RecordConfig()
     savings: SavingsConfig = SavingsConfig()
+    people: dict[Name, PersonConfig] = Field(default_factory=dict)
     on_store_failure: Annotated[int, BeforeValidator(_store_failure)] = 0
 
     @field_validator("ladders", mode="before")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
 
+from billing.access import NotAllowed
 from billing.errors import LedgerUnavailable
-from dashboard import data, filters, states
+from dashboard import data, filters, login, states
 from dashboard.format import age, plain
 from dashboard.shown import hand_over
 from dashboard.theme import CSS, logo, mark
@@ -48,21 +49,31 @@ def main() -> None:
         "Tokenweir", page_icon=":material/water:", layout="wide", initial_sidebar_state=_SIDEBAR_PX
     )
     st.html(CSS)
-    page = st.navigation([_page(one) for one in _PAGES])
     st.logo(logo(), size="large", icon_image=mark())
-    st.title(page.title)
     try:
         source = data.open_source()
-        _body(source, page)
-    except data.DatabaseMissing as error:
+    except (data.DatabaseMissing, LedgerUnavailable) as error:
+        st.title(st.navigation([_page(one) for one in _PAGES]).title)
         states.no_ledger(str(error))
+        return
+    who = login.viewer(source)
+    if who is None:
+        st.navigation([st.Page(_nothing, title="Tokenweir")], position="hidden")
+        return
+    page = st.navigation([_page(one) for one in _PAGES if who.may(one.path)])
+    st.title(page.title)
+    try:
+        _body(replace(source, viewer=who), page)
     except LedgerUnavailable as error:
         states.no_ledger(str(error))
+    except NotAllowed as error:
+        st.warning(plain(str(error)), icon=":material/lock:")
 
 
 def _body(source: data.Source, page: st.Page) -> None:
     now = data.clock()
     with st.sidebar:
+        login.leave(source.viewer)
         latest = source.latest()
         if latest is not None:
             local = latest.astimezone(source.zone)
@@ -77,9 +88,15 @@ def _body(source: data.Source, page: st.Page) -> None:
     if page.url_path in _UNFILTERED:
         chosen = filters.everything(source.zone)
     else:
-        chosen = filters.show(source.labels, today, source.zone)
+        chosen = filters.show(
+            source.labels, today, source.zone, every_team=source.viewer.teams is None
+        )
     hand_over(source, chosen)
     page.run()
+
+
+def _nothing() -> None:
+    """What runs while nobody has logged in: no view is even named."""
 
 
 def _page(one: _View) -> st.Page:

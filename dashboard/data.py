@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from billing import browse, chargeback, reports, savings_report
+from billing.access import EVERYBODY, Viewer
 from billing.accounts import Accounts, BillingSection, build_accounts
 from billing.booking import Question, reconcile
 from billing.browse import Entry
@@ -38,13 +39,19 @@ class DatabaseMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One ledger as far as ``mark`` posted receipts; ``accounts`` None without a policy."""
+    """One ledger as far as ``mark`` posted receipts; ``accounts`` None without a policy.
+
+    Every question is asked for ``viewer``: NotAllowed where the answer is not theirs.
+    """
 
     url: str
     mark: int
     zone: ZoneInfo
     accounts: Accounts | None = None
     policy_problem: str | None = None
+    viewer: Viewer = EVERYBODY
+    unreadable: bool = False
+    """Whether there is a policy that cannot be read: it might name who may look."""
 
     @property
     def empty(self) -> bool:
@@ -53,54 +60,69 @@ class Source:
 
     def overall(self, scope: Scope) -> Row:
         """Everything in scope as one row."""
-        return _overall(self.url, self.mark, scope)
+        return _overall(self.url, self.mark, self.viewer.scope(scope))
 
     def grouped(self, by: str, scope: Scope) -> list[Row]:
         """A row a group, the dearest first."""
-        return _grouped(self.url, self.mark, by, scope)
+        return _grouped(self.url, self.mark, by, self.viewer.scope(scope))
 
     def daily(self, scope: Scope) -> list[tuple[date, Row]]:
         """A row a local day that has any request."""
-        return _daily(self.url, self.mark, self.zone.key, scope)
+        return _daily(self.url, self.mark, self.zone.key, self.viewer.scope(scope))
 
     def savings(self, scope: Scope) -> Report:
         """What routing saved, how sure that is, and through what."""
         delta = CLEAN_DELTA
         if self.accounts is not None:
             delta = float(self.accounts.config.savings.delta)
-        return _savings(self.url, self.mark, scope, delta)
+        return _savings(self.url, self.mark, self.viewer.scope(scope), delta)
 
     def labels(self, by: str) -> list[str]:
-        """Every name of a group."""
-        return _labels(self.url, self.mark, by)
+        """Every name of a group, as far as it is the viewer's to know."""
+        teams = self.viewer.teams
+        if teams is None:
+            return _labels(self.url, self.mark, by)
+        if by == "team":
+            return list(teams)
+        rows = (row for team in teams for row in self.grouped(by, Scope(team=team)))
+        return sorted({row.label for row in rows if row.label})
 
     def listing(self, scope: Scope, text: str) -> list[Entry]:
         """The newest requests, at most ``LISTED``."""
-        return _listing(self.url, self.mark, scope, text)
+        self.viewer.need("requests")
+        return _listing(self.url, self.mark, self.viewer.scope(scope), text)
 
     def receipt(self, request_id: str) -> Receipt | None:
         """One receipt, or None. Receipts never change, but one may still come."""
-        return browse.receipt(self.url, request_id)
+        self.viewer.need("requests")
+        found = browse.receipt(self.url, request_id)
+        # Another team's receipt is as good as none: that it exists is not told either.
+        return found if found is not None and self.viewer.sees(found.team) else None
 
     def months(self) -> list[str]:
         """Every month with receipts, the newest first."""
+        self.viewer.need("chargeback")
         return _months(self.url, self.mark)
 
     def charged(self, month: str, by: str) -> list[Charged]:
         """A month by cost centre, corrections included."""
+        self.viewer.need("chargeback")
         return chargeback.charged(self.url, month, by)
 
     def closing_of(self, month: str) -> Closing | None:
         """What froze a month, or None. Closings and corrections come without a receipt, so
         they are asked for each time."""
+        self.viewer.need("chargeback")
         return chargeback.closing_of(self.url, month)
 
     def reconciliations(self) -> list[Reconciled]:
         """What was booked against the providers' word, the newest first."""
+        self.viewer.need("reconcile")
         return chargeback.reconciliations(self.url)
 
     def compare(self, question: Question) -> list[Delta]:
         """A provider's export against the ledger; nothing is written."""
+        self.viewer.need("reconcile")
         return reconcile(self.url, question)
 
     def latest(self) -> datetime | None:
@@ -109,7 +131,10 @@ class Source:
 
     def windows(self, now: datetime) -> list[WindowFigures]:
         """Budget windows as they stand; empty where the policy is not known or has none."""
-        return [] if self.accounts is None else browse.windows(self.url, self.accounts, now)
+        if self.accounts is None:
+            return []
+        found = browse.windows(self.url, self.accounts, now)
+        return [one for one in found if self.viewer.sees_node(one.node)]
 
 
 def clock() -> datetime:
@@ -132,9 +157,11 @@ def open_source() -> Source:
             raise DatabaseMissing(f"There is no database at {url} yet.")
     except ValueError as error:
         raise LedgerUnavailable(str(error)) from None
-    accounts, problem = policy(os.environ.get("WEIR_CONFIG"))
+    config = os.environ.get("WEIR_CONFIG")
+    accounts, problem = policy(config)
     zone = accounts.zone if accounts else ZoneInfo("UTC")
-    return Source(url, browse.watermark(url), zone, accounts, problem)
+    unreadable = accounts is None and bool(config)
+    return Source(url, browse.watermark(url), zone, accounts, problem, unreadable=unreadable)
 
 
 def policy(path: str | None) -> tuple[Accounts | None, str | None]:

@@ -86,8 +86,15 @@ def span_of(period: str, today: date) -> tuple[date | None, date | None]:
             raise ValueError(f"{period!r} is not one of {', '.join(PERIODS)}")
 
 
-def show(labels: Callable[[str], Sequence[str]], today: date, zone: ZoneInfo) -> Filters:
-    """Draw the filters and give what is chosen. ``labels(group)`` are the names to offer."""
+def show(
+    labels: Callable[[str], Sequence[str]], today: date, zone: ZoneInfo, *, every_team: bool = True
+) -> Filters:
+    """Draw the filters and give what is chosen.
+
+    Args:
+        labels: the names to offer for a group.
+        every_team: whether all teams together may be looked at; else it is one at a time.
+    """
     boxes = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     with boxes[0]:
         period = st.selectbox(
@@ -95,7 +102,7 @@ def show(labels: Callable[[str], Sequence[str]], today: date, zone: ZoneInfo) ->
             help=f"Days begin at midnight in {zone.key}.",
         )  # fmt: skip
     with boxes[1]:
-        team = choice("team", "Team", labels("team"))
+        team = choice("team", "Team", labels("team"), every=every_team)
     with boxes[2]:
         model = choice("model", "Served by", labels("model"))
     first, last = None, None
@@ -112,11 +119,16 @@ def everything(zone: ZoneInfo) -> Filters:
     return Filters(ALL_TIME, None, None, None, None, zone)
 
 
-def choice(group: str, title: str, names: Sequence[str]) -> str | None:
-    """Draw one filter; None where nothing in particular is chosen."""
-    every = EVERY[group]
-    chosen = st.selectbox(title, [every, *names], key=group, bind="query-params")
-    return None if chosen in (None, every) else str(chosen)
+def choice(group: str, title: str, names: Sequence[str], *, every: bool = True) -> str | None:
+    """Draw one filter; None where nothing in particular is chosen.
+
+    Args:
+        every: offer all of them together; else the first is chosen to begin with.
+    """
+    whole = EVERY[group]
+    offered = [whole, *names] if every else list(names)
+    chosen = st.selectbox(title, offered, key=group, bind="query-params")
+    return None if chosen in (None, whole) else str(chosen)
 
 
 def widen() -> None:

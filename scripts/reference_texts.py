@@ -63,6 +63,7 @@ SECTIONS = {
         "Where `notify` rungs are told: every channel named here, once a window and rung.",
     ),
     "SmtpSection": ("`notify.smtp`", "E-mail."),
+    "PersonConfig": ("`people.NAME`", "Who may open the dashboard, with a key of their own."),
     "SavingsConfig": ("`savings`", "When a saving is called clean."),
     "RecordConfig": ("`record`", "What is kept beside receipts."),
 }
@@ -199,6 +200,8 @@ TEXTS = {
     "RoutingSection.mode": "`observe` changes nothing and records what would be done; `route` "
     "acts on it.",
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
+    "QualitySection.limits": "The highest gain at which a small model keeps a floor, by floor, "
+    "from your own labels: `weir router calibrate` prints it. Empty: the shipped calibration.",
     "RoutingSection.escalations": "USD that one key may spend in a UTC day on going up under "
     "`model: auto`; beyond it `auto` stays with the small models. None: no limit.",
     "RoutingSection.quality": "See `routing.quality`.",
@@ -250,6 +253,12 @@ TEXTS = {
     "PricesConfig.overrides": "See `prices.overrides[]`.",
     "PricesConfig.unpriced": "`reject`: a model without a price is refused with 402. A ceiling "
     "such as `{ input: 20, output: 80 }`: it is held and booked at that, and counted.",
+    "RootSection.people": "Who may open the dashboard, by name. Without any, whoever reaches it "
+    "may: it listens on this machine alone.",
+    "PersonConfig.key": "`sha256:` and 64 hex digits; `weir keys new NAME` prints both halves.",
+    "PersonConfig.role": "`viewer` sees sums, `owner` also the requests of own teams, `finance` "
+    "and `admin` everything.",
+    "PersonConfig.teams": "Only these teams; an owner needs at least one.",
     "SavingsConfig.delta": "Savings are clean where the routed success rate is at most this far "
     "below the holdout's: `2 points`.",
     "RecordConfig.bodies": "How long a request, what was sent for it and its answer are kept, "

@@ -183,7 +183,7 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
             monkeypatch.delenv("WEIR_DATABASE", raising=False)
         else:
             monkeypatch.setenv("WEIR_DATABASE", house.url)
-            monkeypatch.setenv("WEIR_CONFIG", str(house.policy))
+            monkeypatch.setenv("WEIR_CONFIG", str(house.policy) if house.policy.exists() else "")
         app = AppTest.from_file(str(APP), default_timeout=30)
         for name, value in query.items():
             app.query_params[name] = value
