@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from billing.errors import BillingError
-from gateway import cli_finance, cli_probe
+from gateway import cli_finance, cli_probe, cli_router
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -37,6 +37,7 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Virtual keys: made here, kept as hashes.", no_args_is_help=True)
 policy_app = typer.Typer(help="Check and read the policy.", no_args_is_help=True)
 prices_app = typer.Typer(help="The price book.", no_args_is_help=True)
+_ROLLED_AT_ONCE = 20_000
 ledger_app = typer.Typer(help="What was spent.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(policy_app, name="policy")
@@ -47,6 +48,7 @@ register(app, policy_app)
 register_policy(policy_app, prices_app)
 cli_finance.register(app)
 cli_probe.register(app)
+cli_router.register(app)
 
 
 @app.command()
@@ -242,6 +244,35 @@ def ledger_verify(config: Config = DEFAULT_CONFIG) -> None:
     if problems:
         raise typer.Exit(1)
     typer.echo("The ledger adds up.")
+
+
+@ledger_app.command("rollup")
+def ledger_rollup(
+    config: Config = DEFAULT_CONFIG,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make all of it anew.")] = False,
+) -> None:
+    """Bring the sums that reports read up to date; stopped, it goes on where it was.
+
+    A running gateway does it by itself. Reports are exact before and meanwhile, only slower.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from billing.store import open_tables
+
+    tables = open_tables(ledger_of(config))
+    try:
+        if rebuild:
+            tables.clear_rollups()
+        left = whole = tables.roll_up(_ROLLED_AT_ONCE)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, disable=not whole) as progress:
+            task = progress.add_task("Rolling up", total=whole)
+            while left:
+                left = tables.roll_up(_ROLLED_AT_ONCE)
+                progress.update(task, completed=whole - left)
+    finally:
+        tables.close()
+    typer.echo("Roll-ups are up to date.")
 
 
 def main() -> None:

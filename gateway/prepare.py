@@ -93,6 +93,8 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     check_model(snapshot, request.facts.requested_model)
     measurement = measured(snapshot, request)
     complexity = snapshot.complexity.score(measurement.question, request.facts, measurement)
+    if snapshot.settings.routing.quality.limits:
+        complexity = replace(complexity, limits=snapshot.limits)
     need = classify(measurement.question, request.facts, measurement)
     situation = _situation(snapshot, question, measurement, complexity, need)
     looked = Looked(measurement, complexity, need, prefixes(request.conversation, measurement, 0))

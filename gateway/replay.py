@@ -134,7 +134,7 @@ class Replay:
             options=snapshot.options(key, receipt.at_ms),
             policy=policy,
             output_limit=key.max_output,
-            limits=snapshot.complexity.limits,
+            limits=snapshot.limits,
         )
         situation = restored(decision, facts, terms)
         if self._unchanged(receipt):

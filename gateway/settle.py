@@ -45,6 +45,9 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     for key in ex.reply.usage.unknown if ex.reply.usage else ():
         shell.telemetry.unknown_usage.labels(key).inc()
     remember(shell, snapshot, ex, receipt)
+    if receipt.status == 200:
+        team, model = receipt.team, receipt.requested_model
+        shell.ahead.after(ex, lambda: shell.kit_for(snapshot, team, model))
     return receipt
 
 
@@ -186,6 +189,9 @@ def _decision(ex: Exchange, prepared: Prepared) -> Mapping[str, object]:
     Of a holdout also what the client itself allowed.
     """
     more: dict[str, object] = {}
+    held = float(Parties.of(ex).caller.key.holdout)
+    if held:
+        more["p"] = held  # what evaluating another policy needs: the chance of passing untouched
     if prepared.candidate is not prepared.plan.choice:
         more["ran"] = choice_row(prepared.candidate)
     if ex.arm == "holdout":

@@ -20,7 +20,7 @@ from compressor.media import MediaRule, media_rule
 from compressor.tokens import TokenCounter, load_counter
 from gateway.settings import Settings, policy_of
 from router.catalog import Catalog, ModelCard, bundled_catalog
-from router.complexity import ComplexityModel, bundled_complexity
+from router.complexity import Complexity, ComplexityModel, Limits, bundled_complexity
 from router.decide import ModelOption
 from router.policy import ModelEntry, RoutePolicy
 
@@ -52,6 +52,16 @@ class Snapshot:
         self._gauges: dict[str, Gauge] = {}
         self._policies: dict[str, RoutePolicy] = {}
         self._options = lru_cache(maxsize=4096)(self._build_options)
+
+    @property
+    def limits(self) -> Limits:
+        """The highest gain that keeps each quality floor: one's own calibration, or ours."""
+        own = self.settings.routing.quality.limits
+        return tuple(sorted(own.items())) or self.complexity.limits
+
+    def limit_at(self, floor: float) -> float:
+        """The highest gain at which a small model keeps ``floor`` of the quality."""
+        return Complexity(0.0, 1.0, 0.0, 0.0, limits=self.limits).gain_limit(floor)
 
     def option(self, key: VirtualKey, model: str, at_ms: int) -> ModelOption:
         """One model as this key may use it."""

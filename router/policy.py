@@ -94,11 +94,13 @@ class QualitySection(_Section):
     """``quality:``: how much of the asked-for model's quality a cheaper one must keep.
 
     ``unproven: keep`` stays with the asked-for model where the evidence is weak
-    (an unknown script, tools, no signal); ``route`` believes the score there too.
+    (an unknown script, tools, no signal); ``route`` believes the score there too. ``limits``:
+    the highest gain that keeps a floor, from one's own labels (`weir router calibrate`).
     """
 
     floor: Annotated[float, BeforeValidator(_floor)] = 0.97
     unproven: Literal["keep", "route"] = "keep"
+    limits: dict[Annotated[float, BeforeValidator(_floor)], float] = Field(default_factory=dict)
 
 
 class RoutingSection(_Section):
