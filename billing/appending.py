@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from billing.errors import LedgerUnavailable
+from billing.errors import LedgerMissing, LedgerUnavailable
 from billing.schema import (
     FINANCE_LOCK,
     database_path,
@@ -34,6 +33,7 @@ def appending(url: str) -> Iterator[Connection]:
     It is committed where the block ends, and not at all where the block raises.
 
     Raises:
+        LedgerMissing: there is no such file; it is not made.
         LedgerUnavailable: the database cannot be opened or written.
     """
     postgresql = is_postgresql(url)
@@ -42,7 +42,8 @@ def appending(url: str) -> Iterator[Connection]:
         engine = sa.create_engine(engine_url(url))
     else:
         path = database_path(url)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            raise LedgerMissing(path.absolute())
         upgrade(path)
         # The driver opens no transaction of its own: ours takes the write lock at once.
         engine = sa.create_engine(url, connect_args={"timeout": _WAIT_S, "isolation_level": None})

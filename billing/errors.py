@@ -66,3 +66,14 @@ class Throttled(BillingError):
 
 class LedgerUnavailable(BillingError):
     """The store cannot take a row; with a hard budget the request must not be sent."""
+
+
+class LedgerMissing(LedgerUnavailable):
+    """There is no database where one is to be read: nothing is made by asking."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"there is no ledger at {path}, which is what `database:` of the configuration comes "
+            f"to; name the configuration the gateway runs with (`--config`), or correct "
+            f"`database:`; `weir serve` makes a new one"
+        )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from billing.errors import LedgerUnavailable
+from billing.errors import LedgerMissing, LedgerUnavailable
 from billing.journal import journal_files
 from billing.recovery import lock_database, recover
 from billing.schema import (
@@ -48,6 +48,7 @@ def reading(url: str) -> Iterator[Connection]:
     another process has the ledger open (which does so itself).
 
     Raises:
+        LedgerMissing: there is no such file; it is not made.
         LedgerUnavailable: the database cannot be read.
     """
     where = hidden(url)
@@ -55,7 +56,9 @@ def reading(url: str) -> Iterator[Connection]:
         upgrade_postgresql(url)
     else:
         path = database_path(url)
-        if not path.exists() or _outdated(path):
+        if not path.exists():
+            raise LedgerMissing(path.absolute())
+        if _outdated(path):
             upgrade(path)
         elif journal_files(path) or members_of(path):
             _catch_up(path)

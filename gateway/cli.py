@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from billing.errors import BillingError
+from billing.errors import BillingError, LedgerMissing
 from gateway import cli_finance, cli_probe, cli_router
 from gateway.cli_audit import register
 from gateway.cli_common import (
@@ -279,6 +279,9 @@ def main() -> None:
     """The console entry point."""
     try:
         app()
+    except LedgerMissing as error:
+        typer.echo(f"weir: {error}", err=True)
+        raise SystemExit(2) from None
     except BillingError as error:  # the ledger, mostly: it says itself what is wrong
         typer.echo(f"weir: {error}", err=True)
         raise SystemExit(1) from None

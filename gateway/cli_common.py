@@ -47,11 +47,12 @@ def load(path: Path, *, offline: bool = False) -> Settings:
 
 def ledger_of(path: Path, *, offline: bool = True) -> str:
     """The URL of a ledger that exists, for who only reads it; or exit 2."""
+    from billing.errors import LedgerMissing
     from billing.schema import database_path, is_postgresql
 
     url = load(path, offline=offline).database
     if not is_postgresql(url) and not database_path(url).exists():
-        raise fail(f"there is no ledger at {database_path(url)} yet; `weir serve` makes it")
+        raise fail(str(LedgerMissing(database_path(url).absolute())))
     return url
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from gateway.cli_common import DEFAULT_CONFIG, AsJson, Config, fail, instant, load
+from gateway.cli_common import DEFAULT_CONFIG, AsJson, Config, fail, instant, ledger_of, load
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the commands that need it
     from billing.reports import Scope
@@ -62,7 +62,7 @@ def savings(
 
     settings = load(config, offline=True)
     delta = float(settings.accounts.config.savings.delta)
-    found = report(settings.database, _scope(start, end, team), delta)
+    found = report(ledger_of(config), _scope(start, end, team), delta)
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=2))
     else:
@@ -88,7 +88,7 @@ def export(
     columnar = shape is Shape.PARQUET or (focus and out is not None and out.suffix == ".parquet")
     if columnar and out is None:
         raise fail("Parquet is no text: name a file with --out")
-    url, scope = load(config, offline=True).database, _scope(start, end, team)
+    url, scope = ledger_of(config), _scope(start, end, team)
     if out is None:
         write_csv(url, scope, sys.stdout, focus=focus)
         return
@@ -134,6 +134,7 @@ def reconcile(
     now = datetime.now(UTC)  # noqa: TID251 - a command's clock
     asked = Asked(raw, source.value, account, tolerance, book, now)
     try:
+        ledger_of(config)
         done = run(load(config, offline=True), asked)
     except ValueError as error:
         raise fail(f"{file}: {error}") from None
@@ -156,7 +157,7 @@ def close(
 
     now = datetime.now(UTC)  # noqa: TID251 - a command's clock
     try:
-        done = freeze(load(config, offline=True).database, month, now)
+        done = freeze(ledger_of(config), month, now)
     except CannotClose as error:
         raise fail(str(error)) from None
     typer.echo(json.dumps(closing_json(done)) if as_json else closing_words(done))

@@ -18,6 +18,7 @@ import orjson
 from billing.errors import (
     ApprovalNeeded,
     BudgetExhausted,
+    LedgerMissing,
     LedgerUnavailable,
     PriceMissing,
     ReceiptInvalid,
@@ -184,6 +185,7 @@ TABLE: Mapping[type[Exception], Row] = {
     UpstreamAuth: Row(502, "upstream_error", "upstream_auth", _NO_RETRY),
     UsageInvalid: Row(502, "upstream_error", "upstream_usage_invalid"),
     NoCandidate: Row(503, "no_candidate", "no_candidate", _NO_RETRY),
+    LedgerMissing: Row(503, "unavailable", "ledger_unavailable"),
     LedgerUnavailable: Row(503, "unavailable", "ledger_unavailable"),
     Overloaded: Row(503, "overloaded", "overloaded"),
     Draining: Row(503, "overloaded", "draining"),

@@ -11,6 +11,7 @@ import pytest
 from billing.accounts import Accounts, BillingSection, build_accounts
 from billing.ledger import HoldRequest, Ledger
 from billing.receipt import Attempt, Line, Receipt
+from billing.schema import database_path, upgrade
 
 NOON = 1_795_348_800_000
 """2026-11-22T12:00:00Z."""
@@ -118,6 +119,12 @@ def clock() -> Clock:
 def url(tmp_path: Path) -> str:
     """A database that does not exist yet."""
     return f"sqlite:///{tmp_path / 'weir.db'}"
+
+
+@pytest.fixture
+def made(url: str) -> None:
+    """That database, empty."""
+    upgrade(database_path(url))
 
 
 OpenLedger = Callable[..., Ledger]

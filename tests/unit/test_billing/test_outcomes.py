@@ -48,6 +48,7 @@ def test_a_value_is_kept_as_written(value: object, text: str | None) -> None:
     assert outcome_of(body, "t", "k", 1) == Outcome("t", "t", "rejected", text, "k", 1)
 
 
+@pytest.mark.usefixtures("made")
 def test_the_last_outcome_holds(url: str) -> None:
     """Every outcome is kept; the last of a task holds, and teams do not see one another."""
     said = [
@@ -64,6 +65,7 @@ def test_the_last_outcome_holds(url: str) -> None:
     assert (history(url, "b", "two"), history(url, "c", "one")) == ([], [])
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize(
     "sql", ["UPDATE outcomes SET outcome = 'accepted'", "DELETE FROM outcomes"]
 )

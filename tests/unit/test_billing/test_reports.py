@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from billing.closing import close
+from billing.errors import LedgerMissing
 from billing.money import usd
 from billing.reports import (
     GROUPS,
@@ -26,6 +28,7 @@ from billing.reports import (
     verify,
 )
 from billing.savings import Moments, Session
+from billing.schema import database_path
 
 DAY = 86_400_000
 SUMMED = [
@@ -156,6 +159,7 @@ def test_an_unknown_group_is_refused(url: str) -> None:
         grouped(url, "colour", Scope())
 
 
+@pytest.mark.usefixtures("made")
 def test_an_empty_ledger_is_all_zero(url: str) -> None:
     """Before the first request every total is zero and nothing fails."""
     assert totals(url)["cost"] == "0"
@@ -166,6 +170,7 @@ def test_an_empty_ledger_is_all_zero(url: str) -> None:
     assert verify(url) == []
 
 
+@pytest.mark.usefixtures("made")
 def test_a_naive_instant_is_refused(url: str) -> None:
     """A range needs a time zone."""
     with pytest.raises(ValueError, match="time zone"):
@@ -191,3 +196,16 @@ def test_sessions_by_arm(money: Any, clock: Any, url: str, open_ledger: Any) -> 
     held, routed = sessions(url, Scope())
     assert sorted(held, key=lambda s: s.paid_nano) == [Session(7, 21), Session(15, 45)]
     assert routed == Moments.of([Session(3, 9)])
+
+
+def test_asking_makes_no_database(url: str) -> None:
+    """Where there is none, a report names the file it looked for and the remedy; none is made."""
+    path = database_path(url)
+    for ask in (
+        lambda: overall(url, Scope()),
+        lambda: close(url, "2026-10", datetime(2026, 12, 1, tzinfo=UTC)),
+    ):
+        with pytest.raises(LedgerMissing, match="`database:`") as caught:
+            ask()
+        assert str(path) in str(caught.value)
+        assert not path.exists()

@@ -50,6 +50,7 @@ def adds_up(found: Report) -> None:
     assert sum(nano(amount) for amount in said["by_cause_usd"].values()) == nano(said["saved_usd"])
 
 
+@pytest.mark.usefixtures("made")
 def test_an_empty_ledger_saved_nothing(url: str) -> None:
     """No request, no saving, no interval, and a sentence that says so."""
     found = report(url, Scope())

@@ -57,6 +57,7 @@ def test_the_head_names_all_before_it(filled: str, money: Any, open_ledger: Any)
     assert verify(filled) == []
 
 
+@pytest.mark.usefixtures("made")
 def test_an_empty_ledger_has_a_head(url: str) -> None:
     """Before the first posting the end of the chain is its start."""
     assert head(url) == (0, START.hex())

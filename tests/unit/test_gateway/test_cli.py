@@ -196,12 +196,20 @@ def test_prices_are_shown_for_a_declared_model_and_for_any(file: Path) -> None:
     assert "price" in missing.stderr
 
 
-@pytest.mark.parametrize("command", [["ledger", "totals"], ["ledger", "verify"], ["dashboard"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ledger", "totals"], ["ledger", "verify"], ["ledger", "rollup"], ["dashboard"],
+        ["savings"], ["export"], ["close", "2026-01"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_ledger_that_is_not_there_is_not_made_by_reading(file: Path, command: list[str]) -> None:
     """Exit 2 and where it was looked for, instead of zeros that nobody spent."""
     done = RUN.invoke(app, command)
     assert done.exit_code == 2
-    assert "no ledger at weir.db" in done.stderr
+    assert f"no ledger at {file.with_name('weir.db').absolute()}" in done.stderr
+    assert "`database:`" in done.stderr
     assert not file.with_name("weir.db").exists()
 
 
