@@ -25,6 +25,7 @@ from billing.reports import totals, verify
 from billing.shared import Ask, Base, Slot, cut
 from billing.shared_ledger import SharedLedger
 from billing.shared_redis import RedisShares
+from billing.shared_sql import SqliteSession
 
 USD = 1_000_000_000
 SCRIPT = Path(__file__).parents[1] / "sharing.py"
@@ -329,6 +330,26 @@ def test_new_limits_hold_for_all(place: Place) -> None:
     }
     with pytest.raises(BudgetExhausted, match="t/month"):
         patiently(two, "c", 2 * USD + 1)
+
+
+def test_one_conversation_with_the_store_at_a_time(tmp_path: Path) -> None:
+    """A process that reads and then claims is not overtaken in between."""
+    one, two = SqliteSession(tmp_path / "b"), SqliteSession(tmp_path / "b")
+    inside, order = threading.Event(), list[str]()
+
+    def slow(run: object) -> None:
+        inside.set()
+        time.sleep(0.3)
+        order.append("one")
+
+    thread = threading.Thread(target=one.locked, args=(["x"], slow))
+    thread.start()
+    assert inside.wait(10)
+    two.locked(["x"], lambda run: order.append("two"))
+    thread.join()
+    assert order == ["one", "two"]
+    one.close()
+    two.close()
 
 
 def test_a_burst_elsewhere_burns_here(place: Place) -> None:
