@@ -168,9 +168,10 @@ def unbilled(bills: list[Bill], receipts: list[Receipt]) -> list[str]:
             continue
         if receipt.state in {"orphan", "provisional"}:
             continue  # all of a request's bills together, below
-        fitting = [one for one in receipt.attempts if one.model == bill.model]
+        own = [one for one in receipt.attempts if one.model == bill.model]
+        fitting = [one for one in own if one.state != "void"]
         if len(fitting) != 1 or fitting[0].id in used:
-            wrong.append(f"{bill} has {len(fitting)} attempts")
+            wrong.append(f"{bill} has {len(fitting)} charged attempts of {len(own)}")
             continue
         (attempt,) = fitting
         used.add(attempt.id)
@@ -179,8 +180,6 @@ def unbilled(bills: list[Bill], receipts: list[Receipt]) -> list[str]:
             wrong.append(f"{bill} is charged {charged}")
         if attempt.state == "provisional" and charged < bill.nano:
             wrong.append(f"{bill} is charged only {charged}")
-        if attempt.state == "void":
-            wrong.append(f"{bill} is free")
     for tag, total in _sums(bills).items():
         found = by_tag.get(tag)
         if found and found.state in {"orphan", "provisional"} and found.cost_nano < total:

@@ -89,7 +89,7 @@ def test_kill_9_under_load_loses_and_doubles_nothing(
         f"{kills} kills: {len(bills)} bills, {dict(states)}, start {fresh:.2f} s, again "
         f"{statistics.median(again):.2f} s at the median, {max(again):.2f} s at most"
     )
-    assert len(bills) > 20 * kills
+    assert len(bills) > 5 * kills
     assert states["orphan"] > kills
     assert unbilled(bills, receipts) == []
     assert len({receipt.task for receipt in receipts}) == len(receipts)

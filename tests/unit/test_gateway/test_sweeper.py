@@ -13,6 +13,7 @@ from billing.errors import LedgerUnavailable
 from billing.ledger import Ledger
 from gateway.settings import Settings, parse
 from gateway.sweeper import expiry_ms, sweep_for_ever
+from gateway.upstream.failover import MAX_ATTEMPTS
 
 CONFIG = """
 upstreams:
@@ -38,7 +39,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def test_a_hold_outlives_every_request_it_may_belong_to() -> None:
     """By default twice the time of all attempts at the slowest upstream; else as configured."""
-    assert expiry_ms(settings()) == 2 * 3 * 100 * 1000
+    assert expiry_ms(settings()) == 2 * MAX_ATTEMPTS * 100 * 1000
     assert expiry_ms(settings("server: { hold_expiry_seconds: 7 }")) == 7000
 
 
