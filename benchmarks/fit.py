@@ -1,43 +1,56 @@
 """How much of the needed evidence survives a fit, and what a fit costs.
 
-    python benchmarks/fit.py ../shared/data/longcontext/dev.jsonl --json
+    python -m benchmarks.fit ../shared/data/longcontext/dev.jsonl --json
+    python -m benchmarks.fit FILE --headroom /tmp/headroom --plot docs/images/context-fit.svg
 
 Each row of FILE is one context with questions and evidence (character offsets). Context
 and question are sent as one user message, the context first, as a gateway's user sends
 them; evidence is looked for in what would be sent. A context counts for a budget only
 when it has at least 1.5 times that many tokens. "whole" is the share of questions with
-95 % or more of their evidence characters kept. Head+tail and plain BM25 run beside it.
+95 % or more of their evidence characters kept. Head+tail and plain BM25 run beside it, and
+with --headroom the package of that name, installed into an environment of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import statistics
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.conversation import Conversation, Message, Part, PartKind
-from compressor.fit import fit
-from compressor.kit import Embedder, Kit
-from compressor.measure import measure
-from compressor.media import media_rule
-from compressor.recipe import Fitted, Recipe, Way
-from compressor.tokens import TokenCounter, load_counter
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # run as a file, too
+
+from benchmarks._fit_others import Baselines, Headroom, Spans, echoed  # noqa: E402 - the path comes first
+from benchmarks._fit_report import other_summary, plot, summary, table  # noqa: E402
+from compressor.conversation import Conversation, Message, Part, PartKind  # noqa: E402
+from compressor.fit import fit  # noqa: E402
+from compressor.kin import packaged_vectors  # noqa: E402
+from compressor.kit import Embedder, Kit  # noqa: E402
+from compressor.measure import Measurement, measure  # noqa: E402
+from compressor.media import media_rule  # noqa: E402
+from compressor.protect import open_spans  # noqa: E402
+from compressor.recipe import Fitted, Recipe, Way  # noqa: E402
+from compressor.relevance import rank_pieces  # noqa: E402
+from compressor.tokens import load_counter  # noqa: E402
+from compressor.trim import choose, take_apart  # noqa: E402
+from router.fitting import NEED_SURE  # noqa: E402
+from router.need import NeedKind, classify  # noqa: E402
+from router.plan import RequestFacts  # noqa: E402
 
 BUDGETS: dict[str, float] = {"2K": 2000, "4K": 4000, "8K": 8000, "25%": 0.25, "10%": 0.10}
+SIZES = {"32K": 32_000, "128K": 128_000, "1M": 1_000_000}
 MARK = re.compile(r" ?\[\.\.\. [^\[\]\n]{1,60} omitted(?: \(\d+-\d+\))? ?\.\.\.\]\n?")
 JSON_MARK = re.compile(
     r'(?:"[^"\n]{1,80}": )?"\[?\.\.\. (?:\d+ (?:items?|keys) )?omitted[^"\n]{0,20}"'
     r'(?:: null|, (?="))?'
 )
-Spans = list[tuple[int, int]]
 
 
 def chat(context: str, question: str) -> Conversation:
@@ -70,61 +83,14 @@ def covered(evidence: Sequence[dict[str, int]], spans: Spans) -> float:
     return kept / max(1, total)
 
 
-class Baselines:
-    """Head+tail and plain BM25 (lower-case words, k1 1.2, b 0.75) over packed lines."""
-
-    def __init__(self, context: str, counter: TokenCounter) -> None:
-        self._chunks: Spans = []
-        start = 0
-        for line in re.finditer(r"[^\n]*\n|[^\n]+$", context):
-            for at in range(line.start(), line.end(), 1200):
-                end = min(at + 1200, line.end())
-                if end - start > 1000 and at > start:
-                    self._chunks.append((start, at))
-                    start = at
-        if start < len(context):
-            self._chunks.append((start, len(context)))
-        texts = [context[a:b] for a, b in self._chunks]
-        self._tokens = counter.count_many(texts)
-        self._bags = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
-        self._mean = statistics.fmean(bag.total() for bag in self._bags)
-
-    def head_tail(self, budget: float) -> Spans:
-        """Half of the budget from either end."""
-        kept: Spans = []
-        for order in (range(len(self._chunks)), range(len(self._chunks) - 1, -1, -1)):
-            left = budget / 2
-            for number in order:
-                if self._tokens[number] > left:
-                    break
-                kept.append(self._chunks[number])
-                left -= self._tokens[number]
-        return sorted(set(kept))
-
-    def bm25(self, question: str, budget: float) -> Spans:
-        """The best chunks that fit, by plain BM25."""
-        scores = [0.0] * len(self._bags)
-        for word in set(re.findall(r"\w+", question.lower())):
-            df = sum(word in bag for bag in self._bags)
-            idf = math.log(1 + (len(self._bags) - df + 0.5) / (df + 0.5))
-            for number, bag in enumerate(self._bags):
-                if word in bag:
-                    norm = 1.2 * (0.25 + 0.75 * bag.total() / self._mean)
-                    scores[number] += idf * bag[word] * 2.2 / (bag[word] + norm)
-        kept: Spans = []
-        for number in sorted(range(len(scores)), key=lambda n: (-scores[n], n)):
-            if self._tokens[number] <= budget:
-                budget -= self._tokens[number]
-                kept.append(self._chunks[number])
-        return sorted(kept)
-
-
 def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows that have evidence to look for."""
+    """Rows that have evidence to look for; ``kind`` and ``source`` may be missing."""
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for line in filter(str.strip, file):
             row = json.loads(line)
-            row["qas"] = [qa for qa in row["qas"] if qa["evidence"]]
+            row["qas"] = [qa for qa in row["qas"] if qa.get("evidence")]
+            row.setdefault("kind", "unknown")
+            row.setdefault("source", row["kind"])
             if row["qas"]:
                 yield row
 
@@ -137,21 +103,28 @@ def run_row(row: dict[str, Any], kit: Kit, found: dict[str, list[dict[str, Any]]
     for qa in row["qas"]:
         conversation = chat(context, qa["question"])
         measurement = measure(conversation, kit.counter, media_rule("openai_tiles"))
+        need = classify(measurement.question, RequestFacts("auto"), measurement)
         for name, budget in BUDGETS.items():
             target = budget if budget > 1 else budget * measurement.prompt_tokens
             if budget > 1 and size < 1.5 * target:
                 continue
-            started = time.perf_counter()
+            started = time.process_time()
             fitted = fit(conversation, measurement, Recipe(Way.TRIM, int(target)), kit)
-            took = time.perf_counter() - started
+            took = time.process_time() - started
+            kept = covered(qa["evidence"], _sent(conversation, fitted))
+            always = kept
+            if fitted.refused:
+                always = covered(qa["evidence"], forced(conversation, measurement, target, kit))
             found[name].append(
                 {
                     "kind": row["kind"],
                     "source": row["source"],
                     "question": qa["question"],
-                    "fit": covered(qa["evidence"], _sent(conversation, fitted)),
+                    "fit": kept,
+                    "always": always,
                     "refused": fitted.refused,
                     "confidence": fitted.confidence,
+                    "lookup": need.kind is NeedKind.LOOKUP and need.confidence >= NEED_SURE,
                     "tokens": fitted.prompt_tokens,
                     "over": not fitted.refused and fitted.prompt_tokens > target,
                     "ms": took * 1000,
@@ -161,36 +134,41 @@ def run_row(row: dict[str, Any], kit: Kit, found: dict[str, list[dict[str, Any]]
             )
 
 
+def forced(conversation: Conversation, measurement: Measurement, target: float, kit: Kit) -> Spans:
+    """What a trim that may not refuse would keep."""
+    spans = open_spans(conversation, kit.counter, 0)
+    room = int(target) - (measurement.prompt_tokens - sum(span.tokens for span in spans))
+    if not spans or room <= 0:
+        return []
+    found = take_apart(spans, kit.counter, room)
+    question = measurement.question
+    ranking = rank_pieces(found, f"{question}\n", kit.embedder, packaged_vectors())
+    kept = choose(found, ranking.scores, room)
+    return [(found.pieces[at].start, found.pieces[at].end) for at in kept]
+
+
 def _sent(conversation: Conversation, fitted: Fitted) -> Spans:
     whole = conversation.messages[0].text
     return kept_spans(whole, fitted.edits[0].text) if fitted.edits else [(0, len(whole))]
 
 
-def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and whole in per cent of each method; ``trimmed`` leaves refusals out."""
-    trimmed = [one for one in results if not one["refused"]]
-    out: dict[str, Any] = {"questions": len(results)}
-    for method in ("head_tail", "bm25", "fit"):
-        out[method] = _figures([one[method] for one in results])
-    out["trimmed"] = _figures([one["fit"] for one in trimmed])
-    out["refused"] = round(100 * (1 - len(trimmed) / max(1, len(results))), 1)
-    out["over_budget"] = sum(one["over"] for one in results)
-    return out
-
-
-def _figures(kept: list[float]) -> list[float]:
-    if not kept:
-        return [0.0, 0.0]
-    whole = sum(share >= 0.95 for share in kept) / len(kept)
-    return [round(100 * statistics.fmean(kept), 1), round(100 * whole, 1)]
+def compare(row: dict[str, Any], kit: Kit, other: Headroom) -> Iterator[dict[str, Any]]:
+    """The other package's result for every question of one row."""
+    context = row["context"]
+    size = kit.counter.count(context)
+    for qa in row["qas"]:
+        sent, took = other.shorten(context, qa["question"])
+        kept = echoed(context, qa["evidence"], sent)
+        count = kit.counter.count(sent)
+        yield {"kind": row["kind"], "kept": kept, "sent": count, "tokens": size, "ms": took}
 
 
 def timings(path: Path, kit: Kit) -> dict[str, float]:
-    """CPU ms of one fit to 4K tokens at 32K, 128K and 1M tokens (measuring apart), median of 3."""
+    """CPU ms of one fit to 4K tokens by size (measuring apart), median of 3."""
     texts = [row["context"] for row in rows(path)]
     question = "Which function returns the longest prefix, and what did the manager decide on cost?"
     out: dict[str, float] = {}
-    for name, tokens in {"32K": 32_000, "128K": 128_000, "1M": 1_000_000}.items():
+    for name, tokens in SIZES.items():
         text, size, number = "", 0, 0
         while size < tokens:
             text += texts[number % len(texts)] + "\n\n"
@@ -209,6 +187,40 @@ def timings(path: Path, kit: Kit) -> dict[str, float]:
     return out
 
 
+def report_on(arguments: argparse.Namespace, kit: Kit) -> dict[str, Any]:
+    """Everything that was asked for, as one JSON-able value."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    others: list[dict[str, Any]] = []
+    other = Headroom(arguments.headroom) if arguments.headroom else None
+    for row in rows(arguments.file):
+        run_row(row, kit, found)
+        if other is not None:
+            others += compare(row, kit, other)
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    if other is not None:
+        other.close()
+    if arguments.rows:
+        lines = [json.dumps({"budget": name, **one}) for name in found for one in found[name]]
+        arguments.rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    kinds = sorted({one["kind"] for results in found.values() for one in results})
+    headroom = {
+        kind: other_summary([one for one in others if kind in ("all", one["kind"])])
+        for kind in (("all", *kinds) if others else ())
+    }
+    return {
+        "file": str(arguments.file),
+        "overall": {name: summary(found[name]) for name in BUDGETS},
+        "by_kind": {kind: _of_kind(found, kind) for kind in kinds},
+        "headroom": headroom,
+        "cpu_ms": {} if arguments.no_timing else timings(arguments.file, kit),
+    }
+
+
+def _of_kind(found: dict[str, list[dict[str, Any]]], kind: str) -> dict[str, Any]:
+    return {name: summary([one for one in found[name] if one["kind"] == kind]) for name in BUDGETS}
+
+
 def main() -> int:
     """Run and print; nothing here gates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -218,6 +230,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--dense", action="store_true", help="with the packaged MiniLM (slow)")
     parser.add_argument("--rows", type=Path, help="write every single result here, as JSON Lines")
+    parser.add_argument("--plot", type=Path, help="write a bar chart here, as SVG")
+    parser.add_argument(
+        "--headroom", type=Path, help="compare with headroom-ai, installed into this folder"
+    )
     parser.add_argument("--no-timing", action="store_true")
     arguments = parser.parse_args()
     embedder: Embedder | None = None
@@ -225,49 +241,11 @@ def main() -> int:
         from compressor.embedder import load_embedder
 
         embedder = load_embedder()
-    kit = Kit(load_counter("o200k_base"), embedder)
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows(arguments.file):
-        run_row(row, kit, found)
-        print(".", end="", file=sys.stderr, flush=True)
-    if arguments.rows:
-        lines = [json.dumps({"budget": name, **one}) for name in found for one in found[name]]
-        arguments.rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    report = {
-        "file": str(arguments.file),
-        "overall": {name: summary(found[name]) for name in BUDGETS},
-        "by_kind": {
-            kind: {
-                name: summary([one for one in found[name] if one["kind"] == kind])
-                for name in BUDGETS
-            }
-            for kind in sorted({one["kind"] for results in found.values() for one in results})
-        },
-        "cpu_ms": {} if arguments.no_timing else timings(arguments.file, kit),
-    }
-    print(file=sys.stderr)
-    print(json.dumps(report, indent=1) if arguments.json else table(report))
+    report = report_on(arguments, Kit(load_counter("o200k_base"), embedder))
+    if arguments.plot:
+        plot(report, list(BUDGETS), arguments.plot)
+    print(json.dumps(report, indent=1) if arguments.json else table(report, list(BUDGETS)))
     return 0
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report for people: mean/whole of each method by budget and kind."""
-    lines = [f"{'':22}" + "".join(f"{name:>30}" for name in BUDGETS)]
-    lines.append(f"{'':22}" + f"{'head+tail  bm25  fit (ref%)':>30}" * len(BUDGETS))
-    for kind, by_budget in {"all": report["overall"], **report["by_kind"]}.items():
-        cells = []
-        for name in BUDGETS:
-            one = by_budget[name]
-            shown = "/".join(f"{value:.0f}" for value in one["fit"])
-            cells.append(
-                f"{one['head_tail'][0]:.0f} {one['bm25'][0]:.0f} {shown} ({one['refused']:.0f})"
-                f" n{one['questions']}"
-                if one["questions"]
-                else "-"
-            )
-        lines.append(f"{kind:22}" + "".join(f"{cell:>30}" for cell in cells))
-    lines.append("CPU ms a fit: " + json.dumps(report["cpu_ms"]))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ so that what stands close together can be told from what only shares a chunk.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 import numpy.typing as npt
@@ -34,33 +35,31 @@ class Index:
         self.size = len(chunks)
         self.title_count = len(names)
         self.lengths = _lengths(found)
-        self.vocabulary = _numbered(chain.from_iterable((*found, *heads)))
-        self.words = _numbers(self.vocabulary, chain.from_iterable(found))
+        known: defaultdict[str, int] = defaultdict(count().__next__)  # numbered as they come
+        self.words = _numbers(known, chain.from_iterable(found))
         self.owner = np.repeat(np.arange(self.size), self.lengths)
-        self.heads = _numbers(self.vocabulary, chain.from_iterable(heads))
+        self.heads = _numbers(known, chain.from_iterable(heads))
+        self.vocabulary = dict(known)
         self.head_owner = np.repeat(np.arange(self.title_count), _lengths(heads))
         self.title_of = _numbers(names, titles)
         small = [word.lower() for word in self.vocabulary]
-        self.lowered = _numbered(small)
-        self.lower = _numbers(self.lowered, small)
+        lowered: defaultdict[str, int] = defaultdict(count().__next__)
+        self.lower = _numbers(lowered, small)
+        self.lowered = dict(lowered)
         times = np.bincount(self.words, minlength=len(self.vocabulary))
         self.times = np.bincount(self.lower, weights=times, minlength=len(self.lowered))
 
     def blocks(self) -> tuple[Numbers, Numbers]:
         """Where each block of words starts, and the chunk it belongs to; in order."""
-        count = -(-self.lengths // BLOCK_WORDS)
-        owner = np.repeat(np.arange(self.size), count)
-        inside = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        number = -(-self.lengths // BLOCK_WORDS)
+        owner = np.repeat(np.arange(self.size), number)
+        inside = np.arange(len(owner)) - np.repeat(np.cumsum(number) - number, number)
         first = np.cumsum(self.lengths) - self.lengths
         return first[owner] + BLOCK_WORDS * inside, owner
 
 
 def _lengths(found: Sequence[Sequence[str]]) -> Numbers:
     return np.fromiter(map(len, found), dtype=np.intp, count=len(found))
-
-
-def _numbered(words: Iterable[str]) -> dict[str, int]:
-    return {word: number for number, word in enumerate(dict.fromkeys(words))}
 
 
 def _numbers(known: dict[str, int], words: Iterable[str]) -> Numbers:

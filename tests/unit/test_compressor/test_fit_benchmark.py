@@ -1,0 +1,79 @@
+"""The benchmark of fits, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "benchmarks" / "fit.py"
+BENCHMARK = runpy.run_path(str(SCRIPT))
+OTHERS = runpy.run_path(str(ROOT / "benchmarks" / "_fit_others.py"))
+FACT = "The harbour master of Lund is called Ewald Brandt."
+
+
+def row() -> dict[str, object]:
+    """One context whose one fact stands in the middle of much else."""
+    story = "\n\n".join(
+        f"On day {n} the wind came from the west and nothing was said." for n in range(400)
+    )
+    context = f"{story}\n\n{FACT}\n\n{story}"
+    start = context.index(FACT)
+    evidence = [{"start": start, "end": start + len(FACT)}]
+    unknown = {"question": "Why?", "evidence": []}
+    asked = {"question": "Who is the harbour master of Lund?", "evidence": evidence}
+    return {"id": "a", "kind": "prose", "context": context, "qas": [asked, unknown]}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
+    """The report on that one row, and the folder with what was written beside it."""
+    folder = tmp_path_factory.mktemp("fit")
+    (folder / "rows.jsonl").write_text(json.dumps(row()) + "\n\n", encoding="utf-8")
+    command = [sys.executable, str(SCRIPT), "rows.jsonl", "--json", "--no-timing"]
+    done = subprocess.run(
+        [*command, "--plot", "plot.svg", "--rows", "each.jsonl"],
+        cwd=folder, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return json.loads(done.stdout), folder
+
+
+def test_any_file_of_the_format_is_measured(report: tuple[dict[str, object], Path]) -> None:
+    """A file from anywhere is measured by budget and kind; what has no evidence is left out."""
+    found, _ = report
+    at_4k = found["overall"]["4K"]  # type: ignore[index]
+    assert at_4k["questions"] == 1
+    assert at_4k["always"] == [100.0, 100.0]
+    assert at_4k["head_tail"] == [0.0, 0.0]
+    assert found["by_kind"]["prose"]["25%"]["over_budget"] == 0  # type: ignore[index]
+
+
+def test_every_result_and_a_plot_are_written(report: tuple[dict[str, object], Path]) -> None:
+    """The single results say what was refused and how sure it was; the plot is an SVG."""
+    _, folder = report
+    lines = [json.loads(line) for line in (folder / "each.jsonl").read_text().splitlines()]
+    assert {line["budget"] for line in lines} == {"2K", "4K", "8K", "25%", "10%"}
+    assert all(0 <= line["confidence"] <= 1 for line in lines)
+    assert (folder / "plot.svg").read_text().startswith("<svg")
+
+
+def test_kept_text_is_found_between_marks() -> None:
+    """What stands between gap marks is located in the original, and nothing else is."""
+    whole = "alpha beta\ngamma delta\nepsilon"
+    spans = BENCHMARK["kept_spans"](whole, "alpha [... 13 characters omitted ...] delta\nepsilon")
+    assert [whole[start:end] for start, end in spans] == ["alpha", "delta\nepsilon"]
+    evidence = [{"start": 0, "end": 5}, {"start": 11, "end": 16}]
+    assert BENCHMARK["covered"](evidence, spans) == 0.5
+
+
+def test_a_rewritten_text_counts_word_for_word() -> None:
+    """Lines that moved are found, reworded ones are not."""
+    context = "first line here\nsecond line here"
+    evidence = [{"start": 0, "end": len(context)}]
+    assert OTHERS["echoed"](context, evidence, "second line here, then first line here") == 1.0
+    assert OTHERS["echoed"](context, evidence, "first  line here") == pytest.approx(15 / 31)
