@@ -233,6 +233,7 @@ def _split(
         completion += reasoning
     speech, pictures = output_parts.count("audio_tokens"), output_parts.count("image_tokens")
     spoken = _minus(completion, reasoning + speech + pictures, "completion tokens")
+    prompt_parts.known("tool_use_tokens")  # Gemini's, inside the prompt as litellm counts it
     for parts in (prompt_parts, output_parts):
         parts.known("text_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
     unknown = report.left() + prompt_parts.left() + output_parts.left()
