@@ -24,11 +24,12 @@ class NotAllowed(BillingError):
 
 
 SUMS = frozenset({"compare", "overview", "teams", "models", "quality"})
+_MONEY = frozenset({"requests", "playground", "chargeback", "reconcile", "prices"})
 _VIEWS: Mapping[Role, frozenset[str]] = {
     Role.VIEWER: SUMS,
-    Role.OWNER: SUMS | {"requests"},
-    Role.FINANCE: SUMS | {"requests", "chargeback", "reconcile", "prices"},
-    Role.ADMIN: SUMS | {"requests", "chargeback", "reconcile", "prices"},
+    Role.OWNER: SUMS | {"requests", "playground"},
+    Role.FINANCE: SUMS | _MONEY,
+    Role.ADMIN: SUMS | _MONEY,
 }
 
 

@@ -38,6 +38,7 @@ _PAGES = (
     _View("quality", "Quality", "verified", "quality"),
     _View("chargeback", "Chargeback & close", "event_available", "chargeback", filtered=False),
     _View("provider_check", "Reconcile", "rule", "reconcile", filtered=False),
+    _View("playground", "Playground", "science", "playground", filtered=False),
     _View("price_list", "Prices & policy", "sell", "prices", filtered=False),
 )
 _UNFILTERED = frozenset(one.path for one in _PAGES if not one.filtered)

@@ -89,6 +89,9 @@ def demo(
 def dashboard(
     config: Config = DEFAULT_CONFIG,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    gateway_url: Annotated[
+        str, typer.Option("--gateway", help="The running gateway that its Playground asks.")
+    ] = "http://127.0.0.1:8080",
 ) -> None:
     """Open the finance dashboard on the same ledger."""
     from gateway.dashboard_facts import facts
@@ -96,7 +99,11 @@ def dashboard(
 
     database = ledger_of(config, offline=False)
     now = datetime.now(UTC)  # noqa: TID251 - a command's clock
-    raise typer.Exit(run(database, port, config, facts(load(config, offline=False), now)))
+    if not gateway_url.startswith(("http://", "https://")):
+        raise fail(f"--gateway {gateway_url!r} is no address: write http://127.0.0.1:8080")
+    said = facts(load(config, offline=False), now)
+    told = {"WEIR_FACTS": said, "WEIR_GATEWAY": gateway_url}
+    raise typer.Exit(run(database, port, config, told))
 
 
 @app.command()

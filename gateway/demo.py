@@ -225,6 +225,7 @@ def _dashboard(stack: ExitStack, stage: Stage) -> str:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = ["gateway", "dashboard", "--config", str(stage.config), "--port", str(port)]
+        command += ["--gateway", stage.gateway_url]
         try:
             return stack.enter_context(child("dashboard", command, stage.folder, url)).await_ready()
         except DemoFailedError:

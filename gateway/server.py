@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -140,33 +140,31 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def dashboard_command(
-    database: str, port: int, config: Path | None = None, facts: str | None = None
+    database: str, port: int, config: Path | None = None, told: Mapping[str, str] | None = None
 ) -> tuple[list[str], dict[str, str]]:
     """The command and environment that start the dashboard.
 
     Args:
         config: the weir.yaml whose budgets are shown.
-        facts: what ``gateway.dashboard_facts`` says of models and prices, as JSON.
+        told: what else it is told: WEIR_FACTS (``gateway.dashboard_facts``), WEIR_GATEWAY.
     """
     if importlib.util.find_spec("dashboard") is None:
         raise SystemExit("weir: the dashboard package is not installed")
-    environment = {**os.environ, "WEIR_DATABASE": database}
+    environment = {**os.environ, **(told or {}), "WEIR_DATABASE": database}
     if config is not None:
         environment["WEIR_CONFIG"] = str(config.absolute())
-    if facts is not None:
-        environment["WEIR_FACTS"] = facts
     return [sys.executable, "-m", "dashboard", "--port", str(port)], environment
 
 
 def dashboard(
-    database: str, port: int, config: Path | None = None, facts: str | None = None
+    database: str, port: int, config: Path | None = None, told: Mapping[str, str] | None = None
 ) -> int:
     """Run the dashboard until it is stopped.
 
     It takes this process's place where the system can do that, so that a signal to the one
     ends the other.
     """
-    command, environment = dashboard_command(database, port, config, facts)
+    command, environment = dashboard_command(database, port, config, told)
     if os.name == "posix":
         os.execve(command[0], command, environment)  # noqa: S606 - our own command
     return subprocess.call(command, env=environment)  # noqa: S603 - the same

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "dashboard"
 VIEWS = (
     "", "overview", "requests", "teams", "models", "quality", "chargeback", "reconcile", "prices",
+    "playground",
 )  # fmt: skip
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (

@@ -48,6 +48,7 @@ def test_a_role_has_its_views(role: str, requests: bool, chargeback: bool) -> No
     who = Viewer("x", Role(role))
     assert who.may("compare")
     assert (who.may("requests"), who.may("chargeback")) == (requests, chargeback)
+    assert who.may("playground") == requests
     if not chargeback:
         with pytest.raises(NotAllowed, match="may not see chargeback"):
             who.need("chargeback")
