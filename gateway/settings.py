@@ -309,18 +309,18 @@ def _check_references(root: RootSection, document: Document) -> None:
 def _check_summarizer(
     section: SummarizerSection, upstreams: Mapping[str, UpstreamSpec], document: Document
 ) -> None:
-    """Its calls stand on no receipt, so it may not be a provider that bills them."""
+    """It asks an upstream that is declared and speaks OpenAI's wire."""
     if section.backend != "openai":
         return
     where: Location = ("fit", "summarizer", "upstream")
     upstream = upstreams.get(section.upstream or "")
     if upstream is None:
         raise document.missing(where, section.upstream or "", "upstream", upstreams)
-    if upstream.kind != "openai" or upstream.provider in _PROVIDER_HOSTS.values():
+    if upstream.kind != "openai":
         raise document.error(
             where,
-            f"{section.upstream!r} is billed by the call, and a summary has no receipt to stand on",
-            "name an OpenAI-wire upstream of your own, or `backend: torch`",
+            f"{section.upstream!r} does not speak OpenAI's wire",
+            "name an upstream of `kind: openai`, or write `backend: torch`",
         )
 
 
