@@ -297,6 +297,10 @@ CREATE INDEX ix_replies_expires_ms ON replies (expires_ms);
 
 CREATE INDEX ix_slices_goal ON slices (goal, cube, named, cost_nano);
 
+CREATE INDEX ix_slices_held ON slices (cube, session, bucket, infeasible, requests, compared_nano, baseline_nano, accepted, facet) WHERE arm = 'holdout';
+
+CREATE INDEX ix_slices_told ON slices (cube, goal, facet, arm, bucket, cost_nano, accepted) WHERE accepted IS NOT NULL;
+
 CREATE TRIGGER attempts_no_delete BEFORE DELETE ON attempts BEGIN SELECT RAISE(ABORT, 'attempts is append-only'); END;
 
 CREATE TRIGGER attempts_no_update BEFORE UPDATE ON attempts BEGIN SELECT RAISE(ABORT, 'attempts is append-only'); END;
