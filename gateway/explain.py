@@ -8,9 +8,27 @@ import orjson
 
 from billing.money import usd
 from gateway.actions import action_of, candidate_json, cuts_json
-from gateway.exchange import Exchange, Parties
+from gateway.exchange import Exchange, Parties, Prepared
 from gateway.snapshot import Snapshot
 from gateway.trail import findings_json
+
+
+def conversation_json(prepared: Prepared) -> dict[str, Any] | None:
+    """What is remembered of the conversation; None where nothing can be (a file)."""
+    recalled = prepared.recalled
+    if recalled is None:
+        return None
+    thread, before = recalled.thread, recalled.before
+    return {
+        "request": thread.number,
+        "answered_before_by": before.model if before is not None else None,
+        "warm_tokens": dict(recalled.warm),
+        "requests_expected": thread.turns_left,
+        "floor": thread.floor,
+        "easy_turns": thread.easy,
+        "switched_off": dict(thread.off),
+        "labels": {"small": list(thread.small), "large": list(thread.large)},
+    }
 
 
 def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any]:
@@ -45,6 +63,7 @@ def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any
             "arm": ex.arm,
             "would": candidate_json(plan.would) if plan.would else None,
         },
+        "conversation": conversation_json(prepared),
         "baseline": {
             "model": plan.baseline_model,
             "expected_usd": usd(baseline) if baseline is not None else None,

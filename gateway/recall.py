@@ -8,7 +8,7 @@ reads it (from any thread); a settled request writes it, on the event loop, as o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from billing.errors import PriceMissing
@@ -49,6 +49,33 @@ AGAIN_MS = 600_000  # the same prompt within it was not answered well
 
 
 @dataclass(slots=True)
+class Goals:
+    """Which answers worked towards each client's task, so that its outcome is their label."""
+
+    limit: int = 16_384
+    known: dict[tuple[str, str], dict[tuple[str, str], tuple[float, str]]] = field(
+        default_factory=dict
+    )
+
+    def note(self, team: str, goal: str, turn: Turn, key: str) -> None:
+        """An answer of ``key`` worked towards a goal."""
+        found = self.known.pop((team, goal), {})
+        size = SMALL if turn.tier == Tier.SMALL.value else LARGE
+        found[turn.task, size] = (turn.promised, key)
+        self.known[team, goal] = found
+        while len(self.known) > self.limit:
+            del self.known[next(iter(self.known))]
+
+    def labels(self, team: str, goal: str, word: str, at_ms: int) -> list[Label]:
+        """What an outcome (``accepted`` or ``rejected``) says of each kind of answer."""
+        found = self.known.get((team, goal), {})
+        return [
+            Label(task, size, word, key, promised, at_ms)
+            for (task, size), (promised, key) in found.items()
+        ]
+
+
+@dataclass(slots=True)
 class Recall:
     """The books of a process. Reads come from any thread, ``apply`` from the event loop."""
 
@@ -58,6 +85,7 @@ class Recall:
     savings: SavingsBook = field(default_factory=SavingsBook)
     tasks: TaskBook = field(default_factory=TaskBook)
     escalations: Escalations = field(default_factory=Escalations)
+    goals: Goals = field(default_factory=Goals)
 
     def recalled(
         self, snapshot: Snapshot, asker: Asker, request: ChatRequest, seen: Looked
@@ -177,6 +205,11 @@ class Recall:
         last = self.sessions.last(session_key)
         return last is None or last.number != answers
 
+    def told(self, team: str, goal: str, word: str, at_ms: int) -> list[dict[str, Any]]:
+        """The events of an outcome: one label for each kind of answer of its task."""
+        found = self.goals.labels(team, goal, word, at_ms)
+        return [{"label": astuple(label)} for label in found]
+
     def apply(self, event: Mapping[str, Any]) -> tuple[str, ...]:
         """One settled request, or one label, is remembered; the levers that it switched off."""
         if "label" in event:
@@ -195,6 +228,8 @@ class Recall:
             self.warm.learn(owner, CacheReport(Found(report[0], report[1]), *report[2:]))
         if event.get("up"):
             self.escalations.note(key, event["up"], at_ms)
+        if event.get("goal"):
+            self.goals.note(event["team"], event["goal"], turn, key)
         if event["baseline"] is None:
             return ()
         done = Realised(

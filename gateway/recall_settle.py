@@ -6,7 +6,7 @@ its coming says of the answer before it: the same again, asked again, or gone on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -42,10 +42,15 @@ def remember(shell: Shell, snapshot: Snapshot, ex: Exchange, receipt: Receipt) -
         *({"label": astuple(label)} for label in labels_of(ex, receipt, recalled)),
     ]
     for event in events:
-        for lever in shell.recall.apply(event):
-            shell.telemetry.gate_off.labels(lever).inc()
-        if shell.feed is not None:
-            shell.feed.tell(event)
+        take_in(shell, event)
+
+
+def take_in(shell: Shell, event: Mapping[str, Any]) -> None:
+    """One event is remembered here, counted where it switches something off, and told."""
+    for lever in shell.recall.apply(event):
+        shell.telemetry.gate_off.labels(lever).inc()
+    if shell.feed is not None:
+        shell.feed.tell(event)
 
 
 def settled_event(
@@ -82,6 +87,7 @@ def settled_event(
         "owner": owner,
         "sent": names_of(owner, sent),
         "report": _report(ex, receipt, prepared, recalled),
+        "goal": receipt.task or receipt.session,
         "lever": lever_of(receipt, way),
         "baseline": receipt.baseline_nano if receipt.arm == "routed" else None,
         "cost": receipt.cost_nano,

@@ -25,6 +25,7 @@ from gateway.exchange import Caller, Exchange
 from gateway.explain import explained
 from gateway.ids import new_id
 from gateway.pipeline import dry_run
+from gateway.recall_settle import take_in
 from gateway.shell import Shell
 from gateway.trail import audited
 from gateway.wire.registry import told
@@ -185,6 +186,8 @@ async def close_task(request: Request, caller: Who, shell: Process) -> dict[str,
     except OutcomeInvalid as error:
         raise InvalidRequest(str(error), param=error.field) from None
     await asyncio.to_thread(post, shell.snapshot.settings.database, outcome)
+    for event in shell.recall.told(outcome.team, outcome.task, outcome.outcome, outcome.at_ms):
+        take_in(shell, event)
     return outcome_json(outcome)
 
 

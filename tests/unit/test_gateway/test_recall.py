@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import valkey
 from fakes import FakeReply, FakeUpstream, completion, plain_reply
 
 from gateway.app import App, create_app
 from gateway.auth import hash_of
+from gateway.recall_feed import Feed, RedisChannel
 from gateway.settings import parse
 from gateway.upstream.protocol import Outbound
 from router.learning import SMALL as SMALL_SIZE
@@ -68,26 +70,35 @@ class Story:
             clock=lambda: self.now,
         )
 
-    async def ask(self, messages: list[dict[str, Any]], **more: Any) -> dict[str, str]:
+    async def ask(
+        self, messages: list[dict[str, Any]], task: str = "", **more: Any
+    ) -> dict[str, str]:
         """One request; the response headers."""
-        body = json.dumps({"model": MID, "messages": messages, **more}).encode()
+        body = {"model": MID, "messages": messages, **more}
+        headers = [(b"x-weir-task", task.encode())] if task else []
+        return await self.post("/v1/chat/completions", body, headers)
+
+    async def post(
+        self, path: str, body: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
+    ) -> dict[str, str]:
+        """One request to a route; the response headers."""
+        sent = iter([{"type": "http.request", "body": json.dumps(body).encode()}])
         found: dict[str, str] = {}
 
         async def receive() -> dict[str, Any]:
-            if not hasattr(receive, "sent"):
-                receive.sent = True  # type: ignore[attr-defined]  # said once
-                return {"type": "http.request", "body": body}
-            await asyncio.Event().wait()
-            return {}
+            first = next(sent, None)
+            if first is None:
+                await asyncio.Event().wait()
+            return first or {}
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 found.update({k.decode(): v.decode() for k, v in message["headers"]})
-                assert message["status"] == 200
+                assert message["status"] in (200, 201)
 
         scope = {
-            "type": "http", "method": "POST", "path": "/v1/chat/completions",
-            "headers": [(b"authorization", f"Bearer {SECRET}".encode())],
+            "type": "http", "method": "POST", "path": path, "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {SECRET}".encode()), *(headers or [])],
         }  # fmt: skip
         await self.app(scope, receive, send)
         return found
@@ -281,6 +292,58 @@ def test_an_event_of_another_process_is_remembered_alike(tmp_path: Path) -> None
 
     second.run(later)
     assert "follow_up" in seen[0]
+
+
+def test_an_outcome_is_a_label_of_the_answers_that_led_to_it(story: Story) -> None:
+    """`POST /weir/outcomes` counts for the task and size that answered, once each."""
+    recall = story.app.shell.recall
+
+    async def talk() -> None:
+        for _ in range(2):
+            await story.ask([user(EASY)], task="ticket-7")
+            story.now += 700_000
+        await story.post("/weir/outcomes", {"task": "ticket-7", "outcome": "rejected"})
+        await story.post("/weir/outcomes", {"task": "nobody-knows", "outcome": "rejected"})
+
+    story.run(talk)
+    counts = [(mean.count, mean.good) for mean in recall.tasks._means.values()]
+    assert counts == [(pytest.approx(1.0), 0.0)]
+
+
+def test_machines_share_what_they_remember_over_a_server(tmp_path: Path) -> None:
+    """The second machine goes on with a tool loop that the first began, where the first sent it,
+    and knows what is warm there; the decision itself asks nobody."""
+    with valkey() as url:
+        (tmp_path / "other").mkdir()
+        first, second = Story(tmp_path), Story(tmp_path / "other")
+        for one in (first, second):
+            shell = one.app.shell
+            shell.feed = Feed(lambda: RedisChannel(url), shell.recall.apply)
+        page = "The contract says many things about delivery, payment and notice. " * 400
+        call = {
+            "role": "assistant", "content": None,
+            "tool_calls": [{"id": "c1", "type": "function",
+                            "function": {"name": "f", "arguments": "{}"}}],
+        }  # fmt: skip
+        result = {"role": "tool", "tool_call_id": "c1", "content": "3"}
+        asked = [user(EASY)]
+        seen: list[dict[str, str]] = []
+
+        async def story() -> None:
+            await first.app.start()
+            await second.app.start()
+            seen.append(await first.ask(asked))
+            await first.ask([user(page + HARD)])
+            await asyncio.sleep(0.1)
+            second.now = first.now + 5_000
+            seen.append(await second.ask([*asked, call, result]))
+            await second.app.stop()
+            await first.app.stop()
+
+        asyncio.run(story())
+    assert [headers["x-weir-model"] for headers in seen] == [SMALL, SMALL]
+    assert "tool_loop" in seen[1]["x-weir-reason"]
+    assert len(second.app.shell.recall.warm) == len(first.app.shell.recall.warm) > 5
 
 
 def test_the_defaults_are_those_of_a_first_request() -> None:
