@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from html import escape
 from importlib.resources import files
 from string import Template
 
-from billing.money import NANO_PER_USD, half_even
+from billing.money import half_even
 from gateway.audit_run import Read
 from gateway.audit_sums import Count, Group, Single, Sums
 from gateway.audit_svg import Pair, bars, columns
 from gateway.audit_words import reason, refusal
-from gateway.tables import money
 
 _MODELS, _DAYS, _WEEK, _BAD = 10, 62, 7, 20
 
@@ -69,13 +69,13 @@ def html(sums: Sums, read: Read, about: About) -> str:
 
 
 def dollars(nano: int) -> str:
-    """``$1,234.57``; below 10 dollars four places, so that small logs are not all zero."""
-    if abs(nano) >= 10 * NANO_PER_USD:
-        cents = half_even(abs(nano), NANO_PER_USD // 100)
-        text = f"{cents // 100:,}.{cents % 100:02d}"
-    else:
-        text = money(abs(nano))[:-2]
-    return f"{'-' if nano < 0 else ''}${text}"
+    """``$1,234.57``; below a dollar four places, so that small logs are not all zero."""
+    if not nano:
+        return "$0"
+    sign, whole = ("-" if nano < 0 else ""), abs(nano)
+    digits = 4 if whole < 1_000_000_000 else 2
+    amount = Decimal(half_even(whole, 10 ** (9 - digits))).scaleb(-digits)
+    return f"{sign}${amount:,.{digits}f}"
 
 
 def _share(total: Group) -> str:
