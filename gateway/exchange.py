@@ -124,6 +124,11 @@ class Charge:
     lines: tuple[Line, ...]
 
     @property
+    def attempt_id(self) -> str:
+        """The attempt's id, or nothing."""
+        return self.attempt.id if self.attempt is not None else ""
+
+    @property
     def cost_nano(self) -> int:
         """The sum of its lines."""
         return sum(line.amount_nano for line in self.lines)
@@ -151,6 +156,7 @@ class Exchange:
     held_nano: int = 0
     own: OwnCalls | None = None
     attempt_id: str = ""
+    escalated: Candidate | None = None
     client_gone: bool = False
     settled: Receipt | None = None
     before_upstream_ms: float = 0.0

@@ -28,7 +28,14 @@ from gateway.actions import weir_headers
 from gateway.baseline import special_price
 from gateway.brakes import as_rate, obeyed
 from gateway.charges import charged
-from gateway.errors import GatewayError, Overloaded, StreamBroken
+from gateway.errors import (
+    GatewayError,
+    Overloaded,
+    StreamBroken,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from gateway.escalate import fault_of, step_up
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.keeping import keep
@@ -40,7 +47,7 @@ from gateway.relay import Send
 from gateway.sessions import in_holdout, session_key
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
-from gateway.upstream.failover import Around, Delivery, dispatch
+from gateway.upstream.failover import Around, Delivery, Ready, dispatch
 from gateway.wire.registry import WIRES
 from gateway.workers import QueueFull
 from gateway.workers_ledger import held
@@ -83,6 +90,7 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
         ready = partial(_ready, shell, snapshot, ex, hold)
         around = Around(shell.upstreams, shell.retries, shell.admission.inside)
         delivery = await dispatch(around, snapshot, ex, ready)
+        delivery = await _checked(around, snapshot, ex, ready, delivery)
         await _deliver(shell, snapshot, ex, delivery, hold, send)
     except asyncio.CancelledError:
         ex.reply.outcome, ex.status = "cancelled", 499
@@ -299,6 +307,40 @@ def _ready(
     ex.charges.append(last)
     ex.prepared, ex.reply = prepared, Reply(keep=ex.reply.keep)
     return True
+
+
+async def _checked(
+    around: Around, snapshot: Snapshot, ex: Exchange, ready: Ready, delivery: Delivery
+) -> Delivery:
+    """The answer, or that of the model asked for where a cheaper one's fails a check.
+
+    Where that model does not answer either, the first answer goes out; both are charged.
+    """
+    if delivery.stream is not None or delivery.status != 200:
+        return delivery
+    up = step_up(ex) if snapshot.settings.routing.escalate == "on_fault" else None
+    fault = fault_of(Parties.of(ex).request, delivery.body) if up is not None else None
+    if up is None or fault is None:
+        return delivery
+    before = Parties.of(ex).prepared, ex.reply
+    if not ready(up):
+        return delivery
+    weak, prepared = before[0], Parties.of(ex).prepared
+    reason = {"code": "escalated", "fault": fault, "model": up.model}
+    ex.prepared = replace(prepared, reasons=(*weak.reasons, reason))
+    ex.escalated = weak.candidate
+    try:
+        better = await dispatch(around, snapshot, ex, ready, alone=True)
+    except (UpstreamFailed, UpstreamTimeout, Overloaded):
+        better = None
+    if better is not None and better.status == 200:
+        return better
+    first, failed = ex.charges.pop(), charged(snapshot, ex)
+    ex.charges.append(failed)
+    if first.attempt is not None:  # the attempt that answered stands last
+        ex.attempts.sort(key=lambda attempt: attempt.id == first.attempt_id)
+    ex.prepared, ex.reply, ex.escalated = *before, None
+    return delivery
 
 
 async def _deliver(

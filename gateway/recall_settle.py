@@ -156,6 +156,9 @@ def labels_of(ex: Exchange, receipt: Receipt, recalled: Recalled) -> Iterator[La
         promised=_promised(Parties.of(ex).prepared, receipt.tier),
     )  # fmt: skip
     facts = Parties.of(ex).request.facts
+    if ex.escalated is not None:
+        weak = replace(own, model=ex.escalated.model, tier=ex.escalated.tier.value)
+        yield _label(recalled, weak, "escalated")
     if ex.reply.schema_failed:
         yield _label(recalled, own, "schema_failed")
     elif ex.reply.finish_reason in ("length", "max_tokens") and facts.max_output_tokens is None:

@@ -31,6 +31,7 @@ SIGNALS: Mapping[str, tuple[float, float]] = {
     "asked_again": (0.0, 0.5),
     "schema_failed": (0.0, 0.8),
     "cut_short": (0.0, 0.3),
+    "escalated": (0.0, 0.6),
     "went_on": (1.0, 0.1),
 }
 

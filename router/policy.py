@@ -107,12 +107,14 @@ class RoutingSection(_Section):
     """``routing:``. ``baseline`` is what ``model: auto`` is compared with.
 
     ``escalations``: USD that one key may spend in a UTC day on going up under ``auto``.
+    ``escalate``: whether a cheaper answer that fails a plain check is asked for once more.
     """
 
     mode: Literal["route", "observe"] = "route"
     baseline: str | None = None
     quality: QualitySection = QualitySection()
     escalations: Decimal | None = Field(default=None, ge=0)
+    escalate: Literal["on_fault", "never"] = "on_fault"
 
     @property
     def escalations_nano(self) -> int | None:

@@ -202,6 +202,9 @@ TEXTS = {
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
     "QualitySection.limits": "The highest gain at which a small model keeps a floor, by floor, "
     "from your own labels: `weir router calibrate` prints it. Empty: the shipped calibration.",
+    "RoutingSection.escalate": "`on_fault`: an answer of a cheaper model that is empty, refused, "
+    "cut short by the model, no JSON where JSON was asked for, or calls a tool wrongly, is asked "
+    "for once more of the model asked for; both are billed. `never`: it goes out. Not on streams.",
     "RoutingSection.escalations": "USD that one key may spend in a UTC day on going up under "
     "`model: auto`; beyond it `auto` stays with the small models. None: no limit.",
     "RoutingSection.quality": "See `routing.quality`.",

@@ -63,17 +63,20 @@ class Delivery:
     stream: StreamRelay | None = None
 
 
-async def dispatch(around: Around, snapshot: Snapshot, ex: Exchange, ready: Ready) -> Delivery:
+async def dispatch(
+    around: Around, snapshot: Snapshot, ex: Exchange, ready: Ready, *, alone: bool = False
+) -> Delivery:
     """The first answer that the plan's candidates give.
 
     A candidate whose upstream rests is passed over where another is in order. What failed
     before it can have been billed is asked again at the same place, within its retries; then
-    the next candidate is. A prompt that is too long goes to the next with a larger window.
+    the next candidate is, unless this one is to answer ``alone``. A prompt that is too long
+    goes to the next with a larger window.
 
     Raises:
         UpstreamFailed, UpstreamTimeout, UpstreamAuth, Overloaded: none of them answered.
     """
-    queue = _queue(snapshot, ex)
+    queue = [] if alone else _queue(snapshot, ex)
     _pass_over(around, snapshot, ex, queue, ready)
     failure: GatewayError | None = None
     last: Delivery | None = None

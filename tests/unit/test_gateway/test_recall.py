@@ -236,8 +236,9 @@ def test_the_same_prompt_again_is_a_word_on_the_answer(story: Story) -> None:
     assert share < 0.85
 
 
-def test_a_reply_that_is_not_the_json_asked_for_is_a_bad_answer(story: Story) -> None:
+def test_a_reply_that_is_not_the_json_asked_for_is_a_bad_answer(tmp_path: Path) -> None:
     """A broken schema counts against the model that wrote it."""
+    story = Story(tmp_path, ", escalate: never")
     recall = story.app.shell.recall
     schema = {"type": "json_object"}
 
