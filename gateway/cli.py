@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from billing.errors import BillingError, LedgerMissing
-from gateway import cli_finance, cli_probe, cli_router
+from gateway import cli_doctor, cli_finance, cli_probe, cli_router
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -48,6 +48,7 @@ register(app, policy_app)
 register_policy(policy_app, prices_app)
 cli_finance.register(app)
 cli_probe.register(app)
+cli_doctor.register(app)
 cli_router.register(app)
 
 
