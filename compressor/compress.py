@@ -20,7 +20,7 @@ from compressor.condenser import Condenser
 from compressor.conversation import Conversation, PartKind, Path
 from compressor.document import condense_sections, share, turn_sections
 from compressor.expand import expanded, remember
-from compressor.history import History, Segment, ladder, newest_mark, past
+from compressor.history import History, Segment, closings, newest_mark, past
 from compressor.kit import Kit
 from compressor.measure import Measurement
 from compressor.memory import memory_key
@@ -29,6 +29,8 @@ from compressor.summarize import Extract
 
 WEIGHTS = {"user": 1.5, "assistant": 1.0}  # what people asked for outlives what tools said
 TOOL_WEIGHT = 0.7
+CHILDREN = 8  # memories that become one parent
+PARENT_RATIO = 4.0
 MODEL_S = 20.0  # a model may write memories for so long in one request, then extracts are made
 
 
@@ -56,15 +58,15 @@ def compress(
     kit: Kit,
     in_time: Callable[[], None] = _unhurried,
 ) -> Fitted:
-    """Reach the recipe's target by condensing the past, mildest ratio first.
+    """Reach the recipe's target by condensing the past, the oldest of it first.
 
     ``in_time`` is called between pieces of work and raises where the time is over; what is
     remembered by then stays in the kit's memory, so that the next turn goes on from there.
 
     Refuses with ``protected`` where neither the target nor ``widen_to`` can be met without
     touching what may not be touched, with ``not_smaller`` where condensing gains nothing.
-    The same history gives the same bytes in the next turn, until a segment grows old or a
-    harder ratio is needed.
+    The same history gives the same bytes in the next turn, until it has doubled or the target
+    asks for more.
     """
     if measurement.prompt_tokens <= recipe.target_tokens:
         return Fitted(Way.WHOLE, (), (), measurement.prompt_tokens)
@@ -77,6 +79,24 @@ def compress(
     found = expanded(conversation, measurement, recipe, fitted, kit)
     remember(conversation, fitted, kit)
     return found
+
+
+def precompute(
+    conversation: Conversation,
+    measurement: Measurement,
+    recipe: Recipe,
+    kit: Kit,
+    in_time: Callable[[], None] = _unhurried,
+) -> None:
+    """Make the memories that the next turn will need, after a response, when nobody waits.
+
+    Also of the segment that is full and still among the recent tokens. A slow summariser is
+    asked here, and here alone; a memory that was sent already stays as it is.
+    """
+    if kit.memory is None or recipe.ratio <= 1.0:
+        return
+    work = _Work(conversation, measurement, recipe, replace(kit, model_inline=True), in_time)
+    work.remember_ahead()
 
 
 def _refusal(measurement: Measurement, code: str) -> Fitted:
@@ -106,6 +126,9 @@ class _Work:
             return _refusal(self._measurement, "protected")
         rewrites = self._remembered(history)
         total = self._total(rewrites)
+        if total > self._recipe.target_tokens:
+            rewrites = self._parents(history.closed, rewrites)
+            total = self._total(rewrites)
         if total > self._recipe.target_tokens and history.open_:
             rewrites += self._memories(history.open_, self._recipe.ratio)
             total = self._total(rewrites)
@@ -119,6 +142,12 @@ class _Work:
         edits = tuple(Edit(rewrite.path, rewrite.after) for rewrite in rewrites)
         return Fitted(Way.COMPRESS, edits, self._cuts(rewrites), total)
 
+    def remember_ahead(self) -> None:
+        """Every full segment's memory is in the store."""
+        self._model_end_s = float("inf")
+        history = past(self._conversation, self._measurement, self._recipe, ahead=True)
+        self._memories(history.closed, self._recipe.ratio)
+
     def _can_reach(self, history: History) -> bool:
         """Whether the target could be met if everything that may shrink were gone."""
         segments = (*history.closed, *history.open_)
@@ -129,27 +158,73 @@ class _Work:
         return self._measurement.prompt_tokens - loose <= most
 
     def _remembered(self, history: History) -> list[Rewrite]:
-        """Memories of the closed segments, at the mildest ratio that will last a while.
+        """Memories of the oldest segments: as few as meet the target, all where none do.
 
-        "A while": until the next segment closes, so that the ratio does not swing back
-        and forth as the open end of the history grows and is remembered in turn.
+        The same segments as in the turn before, mostly (``closings``), so that what is sent
+        begins with the same bytes; the ratio never changes, so that a memory never does.
         """
-        sizes = [
-            self._kit.counter.count_many([item.text for item in segment.items])
-            for segment in history.closed
+        rewrites: list[Rewrite] = []
+        done = 0
+        for count in closings(len(history.closed)):
+            rewrites += self._memories(history.closed[done:count], self._recipe.ratio)
+            done = count
+            if self._total(rewrites) <= self._recipe.target_tokens:
+                break
+        return rewrites
+
+    def _parents(self, segments: Sequence[Segment], rewrites: Sequence[Rewrite]) -> list[Rewrite]:
+        """The oldest memories, eight at a time, remembered once more, until the target is met.
+
+        Only whole groups of eight, counted from the start, so that a parent stays the same
+        for as long as the conversation lasts.
+        """
+        found = {rewrite.path: rewrite for rewrite in rewrites}
+        for first in range(0, len(segments) - CHILDREN + 1, CHILDREN):
+            if self._total(list(found.values())) <= self._recipe.target_tokens:
+                break
+            self._check()
+            group = segments[first : first + CHILDREN]
+            for rewrite in self._parent(group):
+                found[rewrite.path] = rewrite
+        return list(found.values())
+
+    def _parent(self, group: Sequence[Segment]) -> list[Rewrite]:
+        """The texts of eight segments, each a memory of its memory."""
+        rows = [
+            (segment.number, item, extract)
+            for segment in group
+            if segment.items
+            for item, extract in zip(
+                segment.items, self._memory(segment, self._recipe.ratio), strict=True
+            )
         ]
-        spare = self._recipe.target_tokens - self._measurement.prompt_tokens
-        for ratio in ladder(self._recipe.ratio)[:-1]:
-            saving = sum(int(sum(counts) * (1 - 1 / ratio)) for counts in sizes)
-            if spare + saving >= history.slack_tokens:
-                rewrites = self._memories(history.closed, ratio)
-                if self._total(rewrites) <= self._recipe.target_tokens:
-                    return rewrites
-        return self._memories(history.closed, self._recipe.ratio)
+        texts = [extract.text for *_, extract in rows]
+        key = memory_key(texts, self._plain.name, f"parent {PARENT_RATIO:.3f}")
+        made = self._known(key, texts)
+        if made is None:
+            roles = [item.role for _, item, _ in rows]
+            weights = [WEIGHTS.get(role, TOOL_WEIGHT) for role in roles]
+            made = self._plain.condense(texts, PARENT_RATIO, weights)
+            self._store(key, made)
+        return [
+            Rewrite(
+                message=item.message,
+                segment=number,
+                path=item.path,
+                before=item.text,
+                after=parent.text,
+                dropped=((0, len(item.text)),),
+                score=parent.score,
+            )
+            for (number, item, _), parent in zip(rows, made, strict=True)
+            if parent.text != item.text
+        ]
 
     def _memories(self, segments: Sequence[Segment], ratio: float) -> list[Rewrite]:
         rewrites: list[Rewrite] = []
         for segment in segments:
+            if not segment.items:
+                continue
             self._check()
             for item, extract in zip(segment.items, self._memory(segment, ratio), strict=True):
                 if extract.text != item.text:
@@ -181,11 +256,13 @@ class _Work:
                 return known
         maker = self._in_time()
         made = maker.condense(texts, ratio, [WEIGHTS.get(role, TOOL_WEIGHT) for role in roles])
+        self._store(memory_key([*texts, *roles], maker.name, f"{ratio:.3f}"), made)
+        return made
+
+    def _store(self, key: str, made: Sequence[Extract]) -> None:
         if self._kit.memory is not None:
-            key = memory_key([*texts, *roles], maker.name, f"{ratio:.3f}")
             text = json.dumps([[one.text, one.dropped, one.score] for one in made])
             self._kit.memory.put(key, text)
-        return made
 
     def _known(self, key: str, texts: Sequence[str]) -> list[Extract] | None:
         stored = self._kit.memory.get(key) if self._kit.memory is not None else None

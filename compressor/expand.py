@@ -1,8 +1,9 @@
 """What was left out comes back when a later question needs it.
 
 The memories of old turns stay byte for byte as they were sent, so that the provider's cached
-prefix holds; what the question asks for and they left out is put before the newest human
-text, as marked data, at the prompt's end. That text itself stays whole.
+prefix holds; what the question asks for and they left out is put behind the newest human
+text, as marked data, at the prompt's end. That text itself stays whole, and the next turn
+finds it in the provider's cache.
 
 Two sources: what this fit drops (clients send their whole history each turn), and what was
 dropped in earlier turns of the session and is no longer sent at all, kept in the team's memory
@@ -57,7 +58,7 @@ def expanded(
     fitted: Fitted,
     kit: Kit,
 ) -> Fitted:
-    """``fitted`` with the passages that the newest question needs put before it.
+    """``fitted`` with the passages that the newest question needs put behind it.
 
     Unchanged where nothing matches, where the newest message is no human text that may be
     added to, or where there is no room under the recipe's target.
@@ -72,7 +73,7 @@ def expanded(
     found = _chosen(passages, measurement.question, room, kit)
     if not found:
         return fitted
-    text = "\n".join(found) + "\n\n" + asked
+    text = asked + "\n\n" + "\n".join(found)
     before, after = kit.counter.count_many([asked, text])
     total = fitted.prompt_tokens + after - before
     if total >= measurement.prompt_tokens:

@@ -2,9 +2,8 @@
 
 History is cut from its start into segments at turn borders. A segment, once closed,
 never changes when the conversation grows, and it is remembered (whole, at once) when
-``keep_recent`` tokens lie behind it. So a turn mostly appends to the bytes of the turn
-before, which a provider's prompt cache needs, and the past is rewritten once in many
-turns: when a segment has grown old, or when the whole past must shrink one step harder.
+``keep_recent`` tokens lie behind it and the past has doubled. So a turn mostly appends to
+the bytes of the turn before, which a provider's prompt cache needs.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from compressor.measure import Measurement
 from compressor.recipe import Recipe, Way
 
 SMALLEST_SEGMENT = 512
-LARGEST_SEGMENT = 32_768
+LARGEST_SEGMENT = 4_096
 FRAME_TOKENS = 5  # of a message whatever is left of it: role, separators, an ellipsis
 MEMORY_MARGIN = 1.5  # memories end larger than the ratio says: short texts, JSON, code
 REPLACEABLE = frozenset({PartKind.TEXT, PartKind.TOOL_RESULT})
@@ -49,18 +48,22 @@ class Segment:
 class History:
     """The past of a conversation.
 
-    ``closed`` are segments old enough to be remembered; ``open_`` what else lies beyond
-    the recent tokens, in smaller ones: used only where ``closed`` do not save enough.
-    ``slack_tokens`` is how much the prompt may grow until the next segment closes.
+    ``closed`` are the full segments behind the recent tokens, each remembered as a whole or
+    not at all; ``open_`` what else lies there, in smaller ones: used only where ``closed`` do
+    not save enough.
     """
 
     closed: tuple[Segment, ...]
     open_: tuple[Segment, ...]
-    slack_tokens: int
 
 
-def past(conversation: Conversation, measurement: Measurement, recipe: Recipe) -> History:
-    """The history of ``conversation``, cut the same way in every later turn of it."""
+def past(
+    conversation: Conversation, measurement: Measurement, recipe: Recipe, *, ahead: bool = False
+) -> History:
+    """The history of ``conversation``, cut the same way in every later turn of it.
+
+    ``ahead`` also closes what is full and still recent: a later turn will find it closed.
+    """
     size = segment_tokens(recipe)
     weights = [
         0 if message.role in STANDING_ROLES else tokens
@@ -73,7 +76,7 @@ def past(conversation: Conversation, measurement: Measurement, recipe: Recipe) -
     closed: list[tuple[int, int]] = []
     start = 0
     for end in _segment_ends(messages, weights, size):
-        if behind[end] < recent:
+        if behind[end] < recent and not ahead:
             break
         closed.append((start, end))
         start = end
@@ -88,62 +91,62 @@ def past(conversation: Conversation, measurement: Measurement, recipe: Recipe) -
         _segment(conversation, number, span, frozen)
         for number, span in enumerate((*closed, *open_))
     ]
-    return History(
-        tuple(segment for segment in segments[: len(closed)] if segment.items),
-        tuple(segment for segment in segments[len(closed) :] if segment.items),
-        max(0, recent + size - behind[start]),
-    )
+    return History(tuple(segments[: len(closed)]), tuple(segments[len(closed) :]))
 
 
 def segment_tokens(recipe: Recipe) -> int:
-    """Tokens of a segment: half of the room for history, a power of two, 512 to 32,768.
+    """Tokens of a segment: a power of two by the recent tokens asked for, 512 to 4,096.
 
-    Large, because closing one breaks a provider's cached prefix; a power of two, so that
-    a slightly different target does not move every border.
+    Nothing else moves a border: not the target, which follows the conversation's length.
     """
-    room = max(0, recipe.target_tokens - recent_tokens(recipe)) // 2
     size = SMALLEST_SEGMENT
-    while size * 2 <= min(room, LARGEST_SEGMENT):
+    while size * 2 <= min(recipe.keep_recent, LARGEST_SEGMENT):
         size *= 2
     return size
+
+
+def closings(segments: int) -> list[int]:
+    """How many of so many full segments to remember: the calmest number first, all last.
+
+    A power of two: each time it moves the provider's cached prefix breaks once, so it moves
+    when the conversation has doubled. Where that leaves too much, in quarters of it.
+    """
+    if segments <= 0:
+        return [0]
+    power = 1 << (segments.bit_length() - 1)
+    step = max(1, power // 4)
+    return [*range(power, segments, step), segments]
 
 
 def memory_target(
     measurement: Measurement, protected_tokens: int, keep_recent: int, ratio: float
 ) -> int:
-    """A target that compression reaches and can keep while the conversation grows, tokens.
+    """The size that compression reaches and holds while the conversation grows, tokens.
 
-    Room for what is protected, the recent tokens, a segment that is still open, memories
-    made with a margin, and the frame of every message. A power of two (or one and a half
-    of one), so that it stays the same for many turns and with it every byte of the past.
+    What is protected, the recent tokens, the segments that are still whole (see
+    ``closings``), memories made with a margin, and the frame of every message.
     """
-    old = max(0, measurement.prompt_tokens - protected_tokens - keep_recent)
-    frames = FRAME_TOKENS * len(measurement.message_tokens)
-    fixed = protected_tokens + keep_recent + frames + int(MEMORY_MARGIN * old / ratio)
-    power = SMALLEST_SEGMENT
-    while True:
-        for target in (power, power * 3 // 2):
-            room = target - fixed
-            recipe = Recipe(Way.COMPRESS, target, keep_recent, ratio)
-            if room >= segment_tokens(recipe):
-                return target
-        power *= 2
+    recipe = Recipe(Way.COMPRESS, 2 * keep_recent, keep_recent, ratio)
+    size, weights = segment_tokens(recipe), list(measurement.message_tokens)
+    standing = sum(measurement.by_role.get(role, 0) for role in STANDING_ROLES)
+    if weights and weights[0] <= standing:
+        weights[0] = 0  # in no segment, wherever such texts stand mostly
+    behind = _behind(weights)
+    ends, held = [0], 0
+    for at, weight in enumerate(weights):
+        held += weight
+        if held >= size and behind[at + 1] >= keep_recent:
+            ends.append(at + 1)
+            held = 0
+    old = behind[0] - behind[ends[closings(len(ends) - 1)[0]]]
+    whole = max(0, measurement.prompt_tokens - protected_tokens - old)
+    frames = FRAME_TOKENS * len(weights)
+    return protected_tokens + whole + frames + int(MEMORY_MARGIN * old / ratio) + size
 
 
 def recent_tokens(recipe: Recipe) -> int:
     """Newest tokens kept at full resolution: as asked, but at most half of the target."""
     return min(recipe.keep_recent, recipe.target_tokens // 2)
-
-
-def ladder(ratio: float) -> tuple[float, ...]:
-    """The compression ratios to try, mildest first, ``ratio`` (> 1) last.
-
-    Few steps, far apart: each step that a growing history climbs rewrites its past once.
-    """
-    steps = [2.0]
-    while steps[-1] * 2 < ratio:
-        steps.append(steps[-1] * 2)
-    return (*(step for step in steps if step < ratio), ratio)
 
 
 def protected(conversation: Conversation) -> frozenset[tuple[int, int]]:

@@ -159,6 +159,7 @@ class App:
             await upstream.close()
         if self.shell.feed is not None:
             await self.shell.feed.close()
+        self.shell.ahead.close()
         self.shell.workers.close()
         await asyncio.to_thread(self.shell.ledger.close)
         await asyncio.to_thread(self.shell.bodies.close)

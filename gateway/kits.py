@@ -44,6 +44,7 @@ class Kits:
             embedder=self._embedder,
             summarizer=self._summarizer,
             memory=self._store.for_team(team),
+            model_inline=self._inline,
         )
         return metered(kit, None)
 
@@ -58,6 +59,14 @@ class Kits:
             self._embedder = await asyncio.to_thread(_loaded, name)
         except CompressorError as error:
             log.warning("ranking stays lexical: %s", error)
+
+    @cached_property
+    def _inline(self) -> bool:
+        """Whether a request may wait for the summariser: not for a model on a CPU."""
+        section = self._settings.fit.summarizer
+        if section.backend != "torch":
+            return True
+        return section.device not in {"auto", "cpu"} or (section.device == "auto" and _has_gpu())
 
     @cached_property
     def _summarizer(self) -> Summarizer:

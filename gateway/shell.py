@@ -12,6 +12,7 @@ from billing.ledger import Ledger
 from billing.shadow_cache import ShadowCache
 from compressor.kit import Kit
 from gateway.admission import Admission
+from gateway.ahead import Ahead
 from gateway.idempotency import Replies
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits
@@ -51,5 +52,6 @@ class Shell:
     retries: RetryBudget = field(default_factory=RetryBudget)
     recall: Recall = field(default_factory=Recall)
     feed: Feed | None = None
+    ahead: Ahead = field(default_factory=Ahead)
     ready: bool = False
     stale_config: str | None = None

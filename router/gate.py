@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 REWRITE, SWITCH = "rewrite", "switch"
 LEVERS = (REWRITE, SWITCH)
-LEAST_CHANGED = 2  # changed requests before a conversation is judged
+# Changed requests before a conversation is judged. A rewrite is an outlay: its first request
+# reads the new prompt at the full price, and later turns pay it back.
+LEAST_CHANGED = {REWRITE: 8, SWITCH: 2}
 TEAM_CHANGED = 30
 TOLERATED = 0.02  # of the baseline: below it a loss is noise
 PAUSE_MS = 6 * 3_600_000  # a team's lever is tried again after it
@@ -81,11 +83,11 @@ class SavingsBook:
         saved = done.baseline_nano - done.cost_nano
         for lever, tally in known.levers.items():
             if lever == done.lever or not done.lever:
-                was = tally.loses(LEAST_CHANGED)
+                was = tally.loses(LEAST_CHANGED[lever])
                 tally.changed += done.lever == lever
                 tally.saved_nano += saved
                 tally.baseline_nano += done.baseline_nano
-                if tally.loses(LEAST_CHANGED) and not was:
+                if tally.loses(LEAST_CHANGED[lever]) and not was:
                     off.append(f"session:{lever}")
                 if self._team(done, lever, saved):
                     off.append(f"team:{lever}")
@@ -116,7 +118,7 @@ class SavingsBook:
         known = self._conversations.get(conversation)
         if known is not None:
             for lever, tally in known.levers.items():
-                if tally.loses(LEAST_CHANGED):
+                if tally.loses(LEAST_CHANGED[lever]):
                     found[lever] = "session"
         return found
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compressor.compress import compress
+from compressor.compress import compress, precompute
 from compressor.conversation import Conversation, Message, Part, PartKind
 from compressor.history import memory_target, protected
 from compressor.kit import Kit
@@ -174,10 +174,9 @@ def test_cuts_say_what_was_lost(counter: TokenCounter) -> None:
 
 
 def test_a_memory_target_is_reached_as_the_conversation_grows(counter: TokenCounter) -> None:
-    """The target made for a growing history is never refused, and only grows, in few steps."""
+    """The target made for a growing history is never refused and always worth the rewrite."""
     store = MemoryStore(time.monotonic).for_team("team")
     messages = agent(70)
-    targets = []
     for length in range(41, len(messages) + 1, 4):
         conversation, measurement = sized(messages[:length], counter)
         target = memory_target(measurement, 20, 1_000, 8.0)
@@ -185,19 +184,17 @@ def test_a_memory_target_is_reached_as_the_conversation_grows(counter: TokenCoun
         fitted = compress(conversation, measurement, recipe, Kit(counter, memory=store))
         assert fitted.refused is None
         assert fitted.prompt_tokens <= target
-        targets.append(target)
-    assert targets == sorted(targets)
-    assert len(set(targets)) <= 4
+        assert target < 0.8 * measurement.prompt_tokens
 
 
 def test_a_missed_target_may_widen(counter: TokenCounter) -> None:
     """With ``widen_to`` what was saved is taken though the target was missed, else it is not."""
     messages = dialogue(60)
-    strict = run(messages, Recipe(Way.COMPRESS, 1_500, 700), Kit(counter))[2]
+    strict = run(messages, Recipe(Way.COMPRESS, 900, 400), Kit(counter))[2]
     assert strict.refused == "protected"
-    wide = run(messages, Recipe(Way.COMPRESS, 1_500, 700, widen_to=4_000), Kit(counter))[2]
+    wide = run(messages, Recipe(Way.COMPRESS, 900, 400, widen_to=4_000), Kit(counter))[2]
     assert wide.refused is None
-    assert 1_500 < wide.prompt_tokens <= 4_000
+    assert 900 < wide.prompt_tokens <= 4_000
 
 
 def test_what_fits_already_is_left_whole(counter: TokenCounter) -> None:
@@ -420,3 +417,63 @@ def test_a_slow_model_is_never_waited_for(counter: TokenCounter) -> None:
     kit = Kit(counter, summarizer=Unwanted(), model_inline=False)
     _, _, fitted = run(dialogue(40), RECIPE, kit)
     assert fitted.way is Way.COMPRESS
+
+
+class Scribe:
+    """A slow model that names what it read, faithfully."""
+
+    name = "scribe"
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def summarize(self, texts: Sequence[str], max_tokens: int, question: str) -> list[str]:
+        """The first sentence of each text."""
+        self.read += len(texts)
+        return [text.split(". ")[0] + "." for text in texts]
+
+
+def test_memories_made_ahead_are_there_when_the_next_turn_needs_them(
+    counter: TokenCounter,
+) -> None:
+    """A model too slow for a request writes after the response; the next turn uses its words."""
+    scribe = Scribe()
+    memory = MemoryStore(lambda: 0.0).for_team("team")
+    slow = Kit(counter, summarizer=scribe, memory=memory, model_inline=False)
+    before, measured = sized(dialogue(58, sentences=40), counter)
+    precompute(before, measured, RECIPE, slow)
+    assert (read := scribe.read) > 0
+    _, _, fitted = run(dialogue(60, sentences=40), RECIPE, slow)
+    assert fitted.way is Way.COMPRESS
+    assert scribe.read == read
+    _, _, extracted = run(dialogue(60, sentences=40), RECIPE, Kit(counter))
+    assert fitted.edits != extracted.edits
+
+
+def test_what_was_sent_as_an_extract_is_never_rewritten_by_a_model(counter: TokenCounter) -> None:
+    """A memory made ahead too late would break the provider's cached prefix."""
+    memory = MemoryStore(lambda: 0.0).for_team("team")
+    slow = Kit(counter, summarizer=Scribe(), memory=memory, model_inline=False)
+    conversation, measured, sent = run(dialogue(60, sentences=40), RECIPE, slow)
+    precompute(conversation, measured, RECIPE, slow)
+    assert compress(conversation, measured, RECIPE, slow).edits == sent.edits
+
+
+def test_eight_memories_become_one_where_the_hardest_ratio_is_not_enough(
+    counter: TokenCounter,
+) -> None:
+    """The oldest groups of eight are remembered once more; newer memories stay as they were."""
+    recipe = Recipe(Way.COMPRESS, 4_800, keep_recent=800, ratio=3.0)
+    messages = dialogue(150, sentences=14)
+    _, measured, fitted = run(messages, recipe, Kit(counter))
+    assert (fitted.way, fitted.refused) == (Way.COMPRESS, None)
+    assert fitted.prompt_tokens <= recipe.target_tokens < measured.prompt_tokens / 4
+    sizes = {e.path[1]: counter.count(e.text) for e in fitted.edits}
+    first = sum(sizes[at] for at in range(1, 21))
+    last = sum(sizes[at] for at in sorted(sizes)[-20:])
+    assert first < last / 1.5
+    conversation, _, more = run(dialogue(152, sentences=14), recipe, Kit(counter))
+    assert more.refused is None
+    kept = {e.path: e.text for e in more.edits}
+    same = sum(kept.get(e.path) == e.text for e in fitted.edits)
+    assert same >= 0.8 * len(fitted.edits)

@@ -52,8 +52,8 @@ def run(
 ASKS = "Where does the spare boathouse padlock hang?"
 
 
-def test_what_was_left_out_comes_back_before_the_question() -> None:
-    """The passage stands once more, marked, at the end; the question follows it whole."""
+def test_what_was_left_out_comes_back_behind_the_question() -> None:
+    """The passage stands once more, marked, at the end; the question is before it, whole."""
     conversation = talk(60, ASKS)
     measured, fitted = run(conversation, Kit(COUNTER))
     texts = {edit.path: edit.text for edit in fitted.edits}
@@ -61,8 +61,8 @@ def test_what_was_left_out_comes_back_before_the_question() -> None:
     assert FACT not in memory, "the memory kept it, so that there is nothing to bring back"
     newest = texts[("messages", 60, "content")]
     assert FACT in newest
-    assert newest.startswith("[Earlier in this conversation, message 4: ")
-    assert newest.endswith("\n\n" + ASKS)
+    assert newest.startswith(ASKS + "\n\n[Earlier in this conversation, message 4: ")
+    assert newest.endswith("]")
     assert fitted.prompt_tokens < measured.prompt_tokens
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.conversation import Conversation, Message, Part, PartKind
-from compressor.history import ladder, past, protected, recent_tokens, segment_tokens
+from compressor.history import (
+    closings,
+    memory_target,
+    past,
+    protected,
+    recent_tokens,
+    segment_tokens,
+)
 from compressor.measure import Measurement
 from compressor.recipe import Recipe, Way
 
@@ -117,17 +126,31 @@ def test_media_and_texts_without_a_place_are_protected() -> None:
     assert {(0, 0), (0, 1)} <= protected(Conversation(messages))
 
 
-def test_segments_are_a_power_of_two_within_bounds() -> None:
-    """Half of the room, 512 to 32,768; small changes of the target move nothing."""
-    assert segment_tokens(recipe(8_000, 4_096)) == 1_024
-    assert segment_tokens(recipe(8_100, 4_096)) == 1_024
-    assert segment_tokens(recipe(500, 4_096)) == 512
-    assert segment_tokens(recipe(10**6, 4_096)) == 32_768
+def test_segments_follow_the_recent_tokens_alone() -> None:
+    """A power of two, 512 to 4,096; no target moves a border."""
+    assert {segment_tokens(recipe(target, 4_096)) for target in (500, 8_000, 10**6)} == {4_096}
+    assert segment_tokens(recipe(8_000, 1_000)) == 512
+    assert segment_tokens(recipe(8_000, 100)) == 512
+    assert segment_tokens(recipe(8_000, 50_000)) == 4_096
     assert recent_tokens(recipe(4_000, 4_096)) == 2_000
 
 
-def test_the_ladder_ends_at_the_hardest_ratio() -> None:
-    """Ratios double up to the recipe's, which is last."""
-    assert ladder(10.0) == (2.0, 4.0, 8.0, 10.0)
-    assert ladder(2.0) == (2.0,)
-    assert ladder(1.5) == (1.5,)
+def test_closings_move_when_the_past_has_doubled() -> None:
+    """The calmest number is a power of two; where that is too little, quarters of it follow."""
+    assert closings(0) == [0]
+    assert [closings(count)[0] for count in range(1, 18)] == [1, 2, 2, *[4] * 4, *[8] * 8, 16, 16]
+    assert closings(11) == [8, 10, 11]
+    assert closings(31) == [16, 20, 24, 28, 31]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(100, 900), min_size=20, max_size=120))
+def test_a_memory_target_has_room_for_what_stays_whole(sizes: list[int]) -> None:
+    """The target never asks for more closings than the calmest number."""
+    conversation, measurement = chat(sizes)
+    measurement = replace(measurement, by_role={"system": sizes[0]})
+    target = memory_target(measurement, sizes[0] + sizes[-1], 1_000, 10.0)
+    history = past(conversation, measurement, recipe(target))
+    count = closings(len(history.closed))[0]
+    whole = sum(sizes[history.closed[count - 1].last + 1 :]) if count else sum(sizes)
+    assert whole <= target

@@ -52,7 +52,10 @@ def measured(total: int, *, document: int = 0, turns: int = 1, tools: int = 0) -
     """A request of ``total`` tokens; the last turn holds the document and 100 tokens more."""
     last = document + 100 if document or turns > 1 else total - tools
     before = total - tools - last
-    messages = (before, last) if turns > 1 and before > 0 else (total - tools,)
+    messages: tuple[int, ...] = (total - tools,)
+    if turns > 1 and before > 0:
+        each = before // (turns - 1)
+        messages = (before - each * (turns - 2), *[each] * (turns - 2), last)
     return Measurement(
         prompt_tokens=total,
         message_tokens=messages,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from router.gate import PAUSE_MS, REWRITE, SWITCH, TEAM_CHANGED, Realised, SavingsBook
+from router.gate import (
+    LEAST_CHANGED,
+    PAUSE_MS,
+    REWRITE,
+    SWITCH,
+    TEAM_CHANGED,
+    Realised,
+    SavingsBook,
+)
 
 AT = 1_780_272_000_000
 CENT = 10_000_000
@@ -14,14 +22,15 @@ def done(lever: str, saved: int, *, talk: str = "s", team: str = "t", at: int = 
 
 
 def test_a_conversation_that_loses_by_rewriting_is_left_alone() -> None:
-    """After two rewritten requests that cost more, rewriting stops there and nowhere else."""
+    """Once a rewrite had time to pay back and did not, it stops there and nowhere else."""
     book = SavingsBook()
-    assert book.note(done(REWRITE, -CENT)) == ()
-    assert book.off("s", "t", AT) == {}
+    for _ in range(LEAST_CHANGED[REWRITE] - 1):
+        assert book.note(done(REWRITE, -CENT)) == ()
+        assert book.off("s", "t", AT) == {}
     assert book.note(done(REWRITE, -CENT)) == ("session:rewrite",)
     assert book.off("s", "t", AT) == {REWRITE: "session"}
     assert book.off("other", "t", AT) == {}
-    assert book.saved_nano("s") == -2 * CENT
+    assert book.saved_nano("s") == -LEAST_CHANGED[REWRITE] * CENT
 
 
 def test_what_a_change_costs_later_counts_against_it() -> None:
@@ -73,7 +82,7 @@ def test_only_so_many_conversations_are_remembered() -> None:
     """The oldest goes first."""
     book = SavingsBook(limit=3)
     for number in range(6):
-        for _ in range(2):
-            book.note(done(REWRITE, -CENT, talk=f"s{number}"))
+        for _ in range(LEAST_CHANGED[SWITCH]):
+            book.note(done(SWITCH, -CENT, talk=f"s{number}"))
     assert book.off("s0", "other", AT) == {}
-    assert book.off("s5", "other", AT) == {REWRITE: "session"}
+    assert book.off("s5", "other", AT) == {SWITCH: "session"}
