@@ -135,14 +135,15 @@ class Headroom:
 def echoed(context: str, evidence: Sequence[dict[str, int]], sent: str) -> float:
     """Share of the evidence's characters in lines or sentences that ``sent`` has word for word.
 
-    For results that are rewritten: what moved is found, what was reworded is not.
+    For results that are rewritten: what moved is found, what was reworded is not. Blank
+    space does not count: JSON written closer is the same.
     """
-    known = " ".join(sent.split())
+    known = "".join(sent.split())
     total = kept = 0
     for piece in evidence:
         for line in LINE.findall(context[piece["start"] : piece["end"]]):
             for bit in SENTENCE.findall(line) if len(line) > LONG_LINE else [line]:
-                said = " ".join(bit.split())
+                said = "".join(bit.split())
                 total += len(said)
                 kept += len(said) if said in known else 0
     return kept / max(1, total)

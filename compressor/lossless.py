@@ -15,14 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 from compressor.checks import is_json
+from compressor.json_tree import embedded
 from compressor.tokens import TokenCounter
 
-LEAST_ROWS = 4
+LEAST_ROWS = 3
 LEAST_SAVED = 0.05
 LEAST_LOG_LINES = 20
 LEAST_BLOCK_LINES = 4
 LEAST_BLOCK_CHARS = 160
-COLUMNS, ROWS = "$columns", "$rows"
+KEYS, COLUMNS, ROWS = "$keys", "$columns", "$rows"
 LOG_HEAD = "[log: each line is a template number and its values; templates:]"
 LOG_BODY = "[lines:]"
 REPEAT = re.compile(r"\[same as lines (\d+)-(\d+)\]\n?")
@@ -32,12 +33,30 @@ _HOLE = "{}"
 
 
 def squeeze(body: str, counter: TokenCounter) -> str | None:
-    """``body`` in its shortest reversible form, or None when none is 5 % shorter."""
-    if is_json(body):
-        best = _shortest(body, (minify, columns), counter)
-    else:
-        best = _shortest(body, (templates, blocks), counter)
-    return best
+    """``body`` in its shortest reversible form, or None when none is 5 % shorter.
+
+    JSON with words around it (a code fence) is shortened where it stands; a comma before
+    a closing bracket, which strict JSON forbids and says nothing, does not count.
+    """
+    inside = embedded(body)
+    if inside is not None:
+        short = squeeze(body[slice(*inside)], counter)
+        return None if short is None else body[: inside[0]] + short + body[inside[1] :]
+    mended = body if is_json(body) else _mended(body)
+    if mended is not None:
+        return _shortest(mended, (minify, columns), counter)
+    return _shortest(body, (templates, blocks), counter)
+
+
+def _mended(body: str) -> str | None:
+    """JSON that only lacked to be strict about trailing commas, or None."""
+    if body.lstrip()[:1] not in ("{", "["):
+        return None
+    mended = _TRAILING.sub(lambda found: found[1] or found[2], body)
+    return mended if mended != body and is_json(mended) else None
+
+
+_TRAILING = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[\]}])')
 
 
 def _shortest(
@@ -114,44 +133,101 @@ def _number_text(value: object) -> str:
     raise TypeError(f"no JSON value: {value!r}")
 
 
+# A specification names the columns of a row in order: a key; {key: [...]} for an object with
+# columns of its own; {key: [[...]]} for a list of like objects, a row each.
+Spec = list[Any]
+
+
 def _pack(value: Any) -> Any:
     if isinstance(value, dict):
+        spec = _spec(list(value.values())) if len(value) >= LEAST_ROWS else None
+        if spec is not None:
+            rows = [_row(inner, spec) for inner in value.values()]
+            return {KEYS: list(value), COLUMNS: spec, ROWS: rows}
         return {key: _pack(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        keys = _shared_keys(value)
-        if keys:
-            rows = [[_pack(row[key]) for key in keys] for row in value]
-            return {COLUMNS: keys, ROWS: rows}
+        spec = _spec(value) if len(value) >= LEAST_ROWS else None
+        if spec is not None:
+            return {COLUMNS: spec, ROWS: [_row(inner, spec) for inner in value]}
         return [_pack(inner) for inner in value]
     if isinstance(value, Literal):
         return "\x00" + value
     return value
 
 
+def _spec(rows: list[Any]) -> Spec | None:
+    """The columns that all rows share, objects within them opened; None when they differ."""
+    if not rows or not all(isinstance(row, dict) and row for row in rows):
+        return None
+    keys = list(rows[0])
+    if any(list(row) != keys for row in rows):
+        return None
+    return [_column(key, [row[key] for row in rows]) for key in keys]
+
+
+def _column(key: str, values: list[Any]) -> Any:
+    inner = _spec(values)
+    if inner is not None:
+        return {key: inner}
+    if all(isinstance(value, list) for value in values):
+        items = [item for value in values for item in value]
+        inner = _spec(items) if len(items) >= LEAST_ROWS else None
+        if inner is not None:
+            return {key: [inner]}
+    return key
+
+
+def _row(value: dict[str, Any], spec: Spec) -> list[Any]:
+    out: list[Any] = []
+    for column in spec:
+        if isinstance(column, str):
+            out.append(_pack(value[column]))
+            continue
+        ((key, inner),) = column.items()
+        if _is_list(inner):
+            out.append([_row(item, inner[0]) for item in value[key]])
+        else:
+            out.append(_row(value[key], inner))
+    return out
+
+
+def _is_list(spec: Spec) -> bool:
+    return len(spec) == 1 and isinstance(spec[0], list)
+
+
 def _unpack(value: Any) -> Any:
     if isinstance(value, dict):
         if list(value) == [COLUMNS, ROWS]:
-            return [
-                dict(zip(value[COLUMNS], map(_unpack, row), strict=True)) for row in value[ROWS]
-            ]
+            return [_unrow(row, value[COLUMNS]) for row in value[ROWS]]
+        if list(value) == [KEYS, COLUMNS, ROWS]:
+            rows = [_unrow(row, value[COLUMNS]) for row in value[ROWS]]
+            return dict(zip(value[KEYS], rows, strict=True))
         return {key: _unpack(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_unpack(inner) for inner in value]
     return value
 
 
-def _shared_keys(rows: list[Any]) -> list[str]:
-    """The keys of all rows when they are objects with the same ones in one order."""
-    if len(rows) < LEAST_ROWS or not all(isinstance(row, dict) and row for row in rows):
-        return []
-    first = list(rows[0])
-    return first if all(list(row) == first for row in rows) else []
+def _unrow(row: list[Any], spec: Spec) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for column, value in zip(spec, row, strict=True):
+        if isinstance(column, str):
+            out[column] = _unpack(value)
+            continue
+        ((key, inner),) = column.items()
+        if _is_list(inner):
+            out[key] = [_unrow(item, inner[0]) for item in value]
+        else:
+            out[key] = _unrow(value, inner)
+    return out
 
 
 def _mentions(value: Any) -> bool:
     """True when the value uses our own keys or a NUL, which would be misread."""
     if isinstance(value, dict):
-        return COLUMNS in value or any(_mentions(inner) for inner in value.values())
+        return (
+            COLUMNS in value or KEYS in value or any(_mentions(inner) for inner in value.values())
+        )
     if isinstance(value, list):
         return any(_mentions(inner) for inner in value)
     return isinstance(value, str) and "\x00" in value

@@ -30,7 +30,18 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=6)
         | st.dictionaries(st.text(max_size=6), inner, max_size=5)
-        | st.lists(st.fixed_dictionaries({"a": inner, "b": inner}), min_size=4, max_size=7)
+        | st.lists(st.fixed_dictionaries({"a": inner, "b": inner}), min_size=3, max_size=7)
+        | st.dictionaries(st.text(max_size=3), st.fixed_dictionaries({"a": inner}), min_size=3)
+        | st.lists(
+            st.fixed_dictionaries(
+                {
+                    "o": st.fixed_dictionaries({"x": inner, "y": inner}),
+                    "l": st.lists(st.fixed_dictionaries({"x": inner}), max_size=3),
+                }
+            ),
+            min_size=3,
+            max_size=5,
+        )
     ),
     max_leaves=20,
 )
@@ -62,6 +73,41 @@ def test_numbers_stay_as_written() -> None:
 def test_a_key_that_is_ours_is_left_alone() -> None:
     """A document that uses our own keys is not packed, for it would be misread."""
     assert columns('[{"$columns": 1}, {"$columns": 2}, {"$columns": 3}, {"$columns": 4}]') is None
+
+
+def test_objects_within_records_become_columns_too() -> None:
+    """Like objects and lists of like objects inside records, and records by name, say keys once."""
+    rows = [
+        {"id": n, "at": {"city": f"T{n}", "zip": n}, "items": [{"sku": n, "price": 1.5}] * (n % 3)}
+        for n in range(9)
+    ]
+    for value in (rows, {f"K{n}": row for n, row in enumerate(rows)}):
+        packed = columns(json.dumps(value))
+        assert packed is not None
+        assert all(packed.count(f'"{key}"') == 1 for key in ("id", "city", "zip", "sku", "price"))
+        assert _equal(unpack_columns(packed), _load(json.dumps(value)))
+
+
+def test_almost_json_is_packed_as_json() -> None:
+    """A comma before a closing bracket, outside of strings, does not keep JSON from packing."""
+    counter = load_counter("o200k_base")
+    rows = [{"order": n, "note": "a,] b,}", "city": f"Town {n}"} for n in range(40)]
+    body = json.dumps(rows, indent=2)
+    loose = body[:-2] + ",\n]\n"
+    short = squeeze(loose, counter)
+    assert short is not None
+    assert _equal(unpack_columns(short), _load(body))
+
+
+def test_json_in_a_code_fence_is_packed_where_it_stands() -> None:
+    """The words around JSON stay as they are."""
+    counter = load_counter("o200k_base")
+    body = json.dumps([{"order": n, "city": f"Town {n}"} for n in range(60)], indent=1)
+    short = squeeze(f"The orders:\n```json\n{body}\n```\nAs asked.", counter)
+    assert short is not None
+    head, inside, tail = short.split("```")
+    assert (head, tail) == ("The orders:\n", "\nAs asked.")
+    assert _equal(unpack_columns(inside.removeprefix("json\n")), _load(body))
 
 
 def test_a_repeated_key_is_left_alone() -> None:
