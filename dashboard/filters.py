@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,6 +48,13 @@ class Filters:
         end = None if last is None else _midnight(last + timedelta(days=1), self.zone)
         also = () if self.model is None else (("model", self.model),)
         return Scope(start, end, self.team, also)
+
+    def previous(self) -> Filters | None:
+        """As many days right before these; None where the period has no beginning."""
+        if self.first is None or self.last is None:
+            return None
+        length = self.last - self.first + timedelta(days=1)
+        return replace(self, period=CHOSEN, first=self.first - length, last=self.last - length)
 
     @property
     def words(self) -> str:

@@ -76,7 +76,9 @@ def page() -> None:
         return
     st.html(lead(words.comparison(whole, chosen.words)))
     found = source.savings(scope)
-    _figures(whole, found)
+    earlier = chosen.previous()
+    before = None if earlier is None else source.overall(earlier.scope())
+    _figures(whole, found, before)
     for note in filter(None, (words.left_out(whole), _estimates(whole))):
         st.caption(plain(note))
     _causes(found)
@@ -93,7 +95,17 @@ def page() -> None:
     tables.show(table_of(actions), "by-action")
 
 
-def _figures(whole: Row, found: Report) -> None:
+def against(now: int, before: int) -> str | None:
+    """``12.5% more than over as many days before``; None where nothing was paid then."""
+    if not before:
+        return None
+    if now == before:
+        return "as much as over as many days before"
+    word = "more" if now > before else "less"
+    return f"{percent(abs(now - before), before)} {word} than over as many days before"
+
+
+def _figures(whole: Row, found: Report, before: Row | None) -> None:
     tokenmaxxed, paid, saved = st.columns(3, gap="medium")
     with tokenmaxxed.container(key="figure-tokenmaxxed"):
         st.metric("Tokenmaxxed", money(known_baseline(whole)), help=_TOKENMAXXED)
@@ -103,6 +115,9 @@ def _figures(whole: Row, found: Report) -> None:
         st.metric("Paid", money(whole.cost_nano), help=_PAID)
         if whole.infeasible:
             st.caption(plain(f"of which {money(whole.compared_nano)} is compared"))
+        said = None if before is None else against(whole.cost_nano, before.cost_nano)
+        if said is not None:
+            st.caption(said)
     with saved.container(key="figure-saved"):
         st.metric("Saved", percent(whole.saved_nano, whole.baseline_nano), help=_SAVED)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

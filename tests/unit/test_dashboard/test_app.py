@@ -44,6 +44,16 @@ def test_compare_shows_both_sums_and_the_share(house: Any, open_app: Any) -> Non
     assert "1 of 8 receipts rest on estimated token counts" in text
 
 
+def test_compare_looks_back_as_many_days(house: Any, open_app: Any) -> None:
+    """March 4th cost 63,000 micro-USD against 53,000 on the day before: 18.9% more."""
+    app = open_app(house, period="Chosen days", days="2025-03-04")
+    assert "18.9% more than over as many days before" in said(app)
+    assert "as many days before" not in said(open_app(house, period="All time"))
+    assert "as many days before" not in said(
+        open_app(house, period="Chosen days", days="2025-03-03")
+    )
+
+
 def test_compare_says_what_saved_it_and_how_sure_that_is(house: Any, open_app: Any) -> None:
     """A waterfall of the routed requests, with the report in words; no holdout, no interval."""
     text = said(open_app(house, period="All time"))

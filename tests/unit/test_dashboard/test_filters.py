@@ -42,3 +42,13 @@ def test_a_day_is_a_local_day_also_where_the_clock_changes() -> None:
     assert scope.end == datetime(2025, 3, 30, 22, tzinfo=UTC)
     assert (scope.team, scope.also) == ("support", (("model", "gpt-6-luna"),))
     assert chosen.words == "on 30 Mar 2025"
+
+
+def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
+    """Equal days right before, the same team and model; a period without end has none."""
+    week = Filters("x", date(2026, 11, 8), date(2026, 11, 14), "t", "m", ZoneInfo("UTC"))
+    before = week.previous()
+    assert before is not None
+    assert (before.first, before.last) == (date(2026, 11, 1), date(2026, 11, 7))
+    assert (before.team, before.model) == ("t", "m")
+    assert Filters("x", None, None, None, None, ZoneInfo("UTC")).previous() is None
