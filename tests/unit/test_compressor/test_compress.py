@@ -472,7 +472,7 @@ def test_eight_memories_become_one_where_the_hardest_ratio_is_not_enough(
     first = sum(sizes[at] for at in range(1, 21))
     last = sum(sizes[at] for at in sorted(sizes)[-20:])
     assert first < last / 1.5
-    conversation, _, more = run(dialogue(152, sentences=14), recipe, Kit(counter))
+    _, _, more = run(dialogue(152, sentences=14), recipe, Kit(counter))
     assert more.refused is None
     kept = {e.path: e.text for e in more.edits}
     same = sum(kept.get(e.path) == e.text for e in fitted.edits)
