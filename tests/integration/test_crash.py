@@ -3,6 +3,7 @@
 The provider writes down what it bills; every client request has a name that stands in the
 prompt and, as its task, on the receipt. After each kill the server starts again on what the
 last one left. The seed of a run is printed; ``WEIR_CRASH_SEED`` repeats it.
+``WEIR_CRASH_KILLS=20`` kills every engine that often, also those the suite keeps short.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ async def killed_under_load(
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int, int]]:
     """A fresh ledger's URL, the number of workers, and how often they are killed."""
     engine, workers, kills = request.param
+    kills = int(os.environ.get("WEIR_CRASH_KILLS") or kills)
     if engine == "sqlite":
         yield f"sqlite:///{tmp_path}/weir.db", workers, kills
         return
@@ -53,7 +55,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "database",
     [pytest.param(each.values, id=each.id) for each in ENGINES],
