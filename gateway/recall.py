@@ -184,6 +184,7 @@ class Recall:
             floor=wrote if wrote is not None and refers_back(question) else None,
             turns_left=round(self.pace.turns_left(asker.key, number), 2),
             quick=round(self.pace.quick(asker.key), 3),
+            ups=round(self.pace.ups(asker.key), 3),
             warm_fit=fits,
             writes={model: component for model, component in writes.items() if component},
             keeps={m: round(self.warm.chance(o, 60_000, terms[m]), 3) for m, o in owners.items()},
@@ -220,7 +221,7 @@ class Recall:
         self.sessions.remember(event["session"], turn)
         if event["name"]:
             self.sessions.keep(event["name"], turn)
-        self.pace.note(key, turn.number, event["gap"])
+        self.pace.note(key, turn.number, event["gap"], went_up=event.get("rose"))
         owner: Owner = (event["owner"][0], event["owner"][1])
         self.warm.note_names(event["sent"], at_ms)
         report = event.get("report")

@@ -84,6 +84,7 @@ def settled_event(
         "at": ex.at_ms,
         "turn": astuple(turn),
         "gap": ex.at_ms - before.at_ms if before is not None else None,
+        "rose": receipt.tier != Tier.SMALL.value if _after_small(before) else None,
         "owner": owner,
         "sent": names_of(owner, sent),
         "report": _report(ex, receipt, prepared, recalled),
@@ -93,6 +94,10 @@ def settled_event(
         "cost": receipt.cost_nano,
         "up": _went_up(ex, receipt, prepared),
     }
+
+
+def _after_small(before: Turn | None) -> bool:
+    return before is not None and before.tier == Tier.SMALL.value
 
 
 def lever_of(receipt: Receipt, way: str) -> str:

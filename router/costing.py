@@ -42,7 +42,7 @@ def priced(
             now.write,
         )  # fmt: skip
         total = over_conversation(nano, _cost(option, later) or 0, situation.thread.turns_left)
-        total += _asked_again(situation, asked, option)
+        total += _asked_again(situation, asked, option) + _goes_up(situation, asked, option)
     return Candidate(
         model=option.name,
         tier=option.tier,
@@ -113,6 +113,23 @@ def _asked_again(situation: Situation, asked: Asked, option: ModelOption) -> int
         situation.facts.choices,
     )
     return int(chance * (_cost(asked.option, whole) or 0))
+
+
+def _goes_up(situation: Situation, asked: Asked, option: ModelOption) -> int:
+    """What it is expected to cost that a later turn needs the asked-for model after all.
+
+    That model then reads the conversation cold, which it would have had warm.
+    """
+    thread = situation.thread
+    if RANK[option.tier] >= RANK[asked.option.tier] or thread.turns_left <= 1:
+        return 0
+    chance = 1 - (1 - thread.ups) ** (thread.turns_left - 1)
+    tokens = tokens_for(situation, asked.option, None)
+    kept = warm_later(situation, asked.option, Way.WHOLE, tokens)
+    write = thread.writes.get(asked.option.name)
+    cold = _cost(asked.option, Expected(tokens, 0, 0, write=write)) or 0
+    warm = _cost(asked.option, Expected(tokens, kept, 0, write=write)) or 0
+    return int(chance * max(0, cold - warm))
 
 
 def _cost(option: ModelOption, expected: Expected) -> int | None:

@@ -32,6 +32,7 @@ class Thread:
             did, None where it refers to nothing.
         turns_left: expected requests of this conversation, this one included, >= 1.
         quick: the share of next requests that come while the cache lives.
+        ups: the share of requests after a small model's answer that need a larger one.
         warm_fit: expected warm tokens of a fitted prompt, by ``model way``.
         writes: the component that new tokens are billed as, by model, where writing costs.
         keeps: the chance that a model's cache keeps a prompt to the next quick request.
@@ -49,6 +50,7 @@ class Thread:
     floor: str | None = None
     turns_left: float = 1.0
     quick: float = 0.0
+    ups: float = 0.0
     warm_fit: Mapping[str, int] = field(default_factory=dict)
     writes: Mapping[str, str] = field(default_factory=dict)
     keeps: Mapping[str, float] = field(default_factory=dict)

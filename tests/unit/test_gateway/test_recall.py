@@ -42,9 +42,11 @@ class Provider(FakeUpstream):
     def __init__(self, story: Story) -> None:
         super().__init__()
         self.story = story
+        self.bodies: list[bytes] = []
 
     async def send(self, call: Outbound) -> FakeReply:
         """The story's answer and usage."""
+        self.bodies.append(call.body)
         usage = {
             "prompt_tokens": self.story.prompt, "completion_tokens": 20,
             "total_tokens": self.story.prompt + 20,
@@ -64,9 +66,10 @@ class Story:
         self.cached = 0
         self.prompt = 3_000
         self.answer = "All is well."
+        self.provider = Provider(self)
         self.app: App = create_app(
             parse(text, str(folder / "weir.yaml")),
-            upstreams={"openai": Provider(self)},
+            upstreams={"openai": self.provider},
             clock=lambda: self.now,
         )
 
@@ -293,6 +296,24 @@ def test_an_event_of_another_process_is_remembered_alike(tmp_path: Path) -> None
 
     second.run(later)
     assert "follow_up" in seen[0]
+
+
+def test_observe_mode_sends_the_clients_own_bytes(tmp_path: Path) -> None:
+    """Nothing is changed, in any turn, whatever would have been done; everything is recorded."""
+    story = Story(tmp_path, ", mode: observe")
+    page = "The contract says many things about delivery, payment and notice. " * 3_000
+    messages = [user(EASY), said("Neil."), user(page + " Which notice period is in clause 7?")]
+
+    async def talk() -> None:
+        for count in (1, 3):
+            headers = await story.ask(messages[:count])
+            assert headers["x-weir-arm"] == "observe"
+            assert headers["x-weir-action"] == "pass"
+
+    story.run(talk)
+    asked = [json.dumps({"model": MID, "messages": messages[:n]}).encode() for n in (1, 3)]
+    assert story.provider.bodies == asked
+    assert len(story.app.shell.recall.warm) > 5
 
 
 def test_an_outcome_is_a_label_of_the_answers_that_led_to_it(story: Story) -> None:

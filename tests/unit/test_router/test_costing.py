@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from billing.money import NANO_PER_USD
 from billing.prices import PriceBook
 from compressor.measure import Measurement
@@ -132,6 +134,19 @@ def test_an_answer_that_will_be_asked_again_is_counted() -> None:
     assert again.expected_nano is not None
     extra = second.total_nano - (second.expected_nano or 0)
     assert extra == int(0.3 * 0.3 * again.expected_nano)
+
+
+def test_a_switch_pays_for_the_way_back() -> None:
+    """Where later turns will need the larger model, a smaller one costs its reading all anew."""
+    stays = Thread(turns_left=4, quick=0.9, keeps={"gpt-6.1-sol": 0.9})
+    returns = replace(stays, ups=0.4)
+    first, second = (
+        priced(situation(50_000, thread), ASKED_SOL, LUNA, None) for thread in (stays, returns)
+    )
+    chance = 1 - 0.6**3
+    extra = chance * 50_000 * 0.81 * (2 - 0.1) / 1_000_000 * NANO_PER_USD
+    assert (second.total_nano or 0) - (first.total_nano or 0) == pytest.approx(extra, rel=0.001)
+    assert first.expected_nano == second.expected_nano
 
 
 def test_a_summariser_that_costs_money_is_on_the_bill() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.pace import QUICK_PRIOR, Pace
+from router.pace import QUICK_PRIOR, UP_PRIOR, Pace
 
 
 def test_what_has_lasted_is_expected_to_last() -> None:
@@ -40,6 +40,19 @@ def test_slow_conversations_are_learned() -> None:
     for _ in range(100):
         pace.note("k", 2, 3_600_000)
     assert pace.quick("k") < 0.1
+
+
+def test_how_often_conversations_go_up_again_is_learned() -> None:
+    """Turns after a small model's answer that needed a larger one are counted for each key."""
+    pace = Pace()
+    assert pace.ups("k") == UP_PRIOR
+    for _ in range(200):
+        pace.note("k", 2, 1_000, went_up=False)
+        pace.note("j", 2, 1_000, went_up=True)
+        pace.note("i", 2, 1_000)
+    assert pace.ups("k") < 0.05
+    assert pace.ups("j") > 0.9
+    assert pace.ups("i") == UP_PRIOR
 
 
 def test_only_so_many_keys_are_remembered() -> None:
