@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "benchmarks" / "fit.py"
 BENCHMARK = runpy.run_path(str(SCRIPT))
 OTHERS = runpy.run_path(str(ROOT / "benchmarks" / "_fit_others.py"))
+ANSWERS = runpy.run_path(str(ROOT / "benchmarks" / "fit_answers.py"))
 FACT = "The harbour master of Lund is called Ewald Brandt."
 
 
@@ -77,3 +78,17 @@ def test_a_rewritten_text_counts_word_for_word() -> None:
     evidence = [{"start": 0, "end": len(context)}]
     assert OTHERS["echoed"](context, evidence, "second line here, then first line here") == 1.0
     assert OTHERS["echoed"](context, evidence, "first  line here") == pytest.approx(13 / 27)
+
+
+def test_a_reply_is_right_when_it_holds_an_answer() -> None:
+    """Case and punctuation do not matter, parts of words do not count."""
+    right = ANSWERS["is_right"]
+    assert right("It was Ewald Brandt.", ("ewald brandt",))
+    assert not right("It was in 11986.", ("1986",))
+
+
+def test_the_interval_holds_the_difference() -> None:
+    """A paired bootstrap: the mean lies in its interval, equal replies differ by nothing."""
+    gain, low, high = ANSWERS["interval"]([True] * 8 + [False] * 2, [True] * 3 + [False] * 7)
+    assert low <= gain == 50.0 <= high
+    assert ANSWERS["interval"]([True, False], [True, False]) == (0.0, 0.0, 0.0)
