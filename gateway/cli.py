@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from billing.errors import BillingError, LedgerMissing
-from gateway import cli_doctor, cli_finance, cli_probe, cli_router
+from gateway import cli_dashboard, cli_doctor, cli_finance, cli_probe, cli_router
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -46,6 +45,7 @@ app.add_typer(ledger_app, name="ledger")
 
 register(app, policy_app)
 register_policy(policy_app, prices_app)
+cli_dashboard.register(app)
 cli_finance.register(app)
 cli_probe.register(app)
 cli_doctor.register(app)
@@ -84,27 +84,6 @@ def demo(
     from gateway.demo import run_demo
 
     raise typer.Exit(run_demo(once=once, port=port, dashboard=dashboard))
-
-
-@app.command()
-def dashboard(
-    config: Config = DEFAULT_CONFIG,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
-    gateway_url: Annotated[
-        str, typer.Option("--gateway", help="The running gateway that its Playground asks.")
-    ] = "http://127.0.0.1:8080",
-) -> None:
-    """Open the finance dashboard on the same ledger."""
-    from gateway.dashboard_facts import facts
-    from gateway.server import dashboard as run
-
-    database = ledger_of(config, offline=False)
-    now = datetime.now(UTC)  # noqa: TID251 - a command's clock
-    if not gateway_url.startswith(("http://", "https://")):
-        raise fail(f"--gateway {gateway_url!r} is no address: write http://127.0.0.1:8080")
-    said = facts(load(config, offline=False), now)
-    told = {"WEIR_FACTS": said, "WEIR_GATEWAY": gateway_url}
-    raise typer.Exit(run(database, port, config, told))
 
 
 @app.command()

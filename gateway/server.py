@@ -139,32 +139,39 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which ledger a dashboard shows, where it listens, and whose budgets and people it knows."""
+
+    database: str
+    host: str
+    port: int
+    config: Path
+
+
 def dashboard_command(
-    database: str, port: int, config: Path | None = None, told: Mapping[str, str] | None = None
+    shown: Shown, told: Mapping[str, str] | None = None
 ) -> tuple[list[str], dict[str, str]]:
     """The command and environment that start the dashboard.
 
     Args:
-        config: the weir.yaml whose budgets are shown.
         told: what else it is told: WEIR_FACTS (``gateway.dashboard_facts``), WEIR_GATEWAY.
     """
     if importlib.util.find_spec("dashboard") is None:
         raise SystemExit("weir: the dashboard package is not installed")
-    environment = {**os.environ, **(told or {}), "WEIR_DATABASE": database}
-    if config is not None:
-        environment["WEIR_CONFIG"] = str(config.absolute())
-    return [sys.executable, "-m", "dashboard", "--port", str(port)], environment
+    environment = {**os.environ, **(told or {}), "WEIR_DATABASE": shown.database}
+    environment["WEIR_CONFIG"] = str(shown.config.absolute())
+    where = ["--address", shown.host, "--port", str(shown.port)]
+    return [sys.executable, "-m", "dashboard", *where], environment
 
 
-def dashboard(
-    database: str, port: int, config: Path | None = None, told: Mapping[str, str] | None = None
-) -> int:
+def dashboard(shown: Shown, told: Mapping[str, str] | None = None) -> int:
     """Run the dashboard until it is stopped.
 
     It takes this process's place where the system can do that, so that a signal to the one
     ends the other.
     """
-    command, environment = dashboard_command(database, port, config, told)
+    command, environment = dashboard_command(shown, told)
     if os.name == "posix":
         os.execve(command[0], command, environment)  # noqa: S606 - our own command
     return subprocess.call(command, env=environment)  # noqa: S603 - the same

@@ -51,6 +51,7 @@ TESTED_BY = {
     "gateway/charges.py": "tests/unit/test_gateway/test_pipeline.py",
     "gateway/cards_table.py": "tests/unit/test_gateway/test_cli_probe.py",
     "gateway/cli_audit.py": "tests/unit/test_gateway/test_cli.py",
+    "gateway/cli_dashboard.py": "tests/integration/test_dashboard_process.py",
     "gateway/cli_common.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/dry.py": "tests/unit/test_gateway/test_cli.py",
     "gateway/exchange.py": "tests/unit/test_gateway/test_pipeline.py",
