@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 QUESTION_CHARS = 4_000
 SMALL_CHARS = 1_600  # a turn below it is all instruction
+SHORT_CHARS = 600  # a block that may be the instruction though it does not ask
 BLOCK_CHARS = 1_500  # a longer block is document, whatever it says
 WINDOW_CHARS = 6_000  # how much of each end is searched for an instruction
 
@@ -43,6 +44,7 @@ _POINTING = re.compile(
     r"|transcript|file|log|logs|code|report|paper|contract|meeting|conversation|data|json|story|book)s?)\b",
     re.IGNORECASE,
 )
+_CLOSING = re.compile(r"(?:```|~~~|</\w{1,20}>)\s*$")
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
 _CODE = re.compile(
     r"[{}<>=;]{2}|^\s*(?:def|class|import|from|return|#include|func|var|let|const)\b|\|"
@@ -115,7 +117,7 @@ def _ends(text: str, *, must_ask: bool) -> tuple[int, int]:
     head = _head_end(text, heads)
     head = min(head, tail)
     if head == 0 and tail == len(text) and not must_ask:
-        tail = _fallback_tail(text, tails)
+        return _fallback(text, heads, tails)
     return head, tail
 
 
@@ -183,11 +185,23 @@ def _head_end(text: str, blocks: list[tuple[int, int]]) -> int:
     return end
 
 
-def _fallback_tail(text: str, blocks: list[tuple[int, int]]) -> int:
-    """The last block when it is short and unlike the rest, else the text's length."""
-    if blocks and blocks[0][1] - blocks[0][0] <= 600:
-        return blocks[0][0]
-    return len(text)
+def _fallback(
+    text: str, heads: list[tuple[int, int]], tails: list[tuple[int, int]]
+) -> tuple[int, int]:
+    """The last block where it is short, for nothing asks plainly; else the whole is document.
+
+    Where the last block plainly is document (a closed fence, a numbered passage), the first
+    one is taken if it is none.
+    """
+    if not tails or tails[0][1] - tails[0][0] > SHORT_CHARS:
+        return 0, len(text)
+    first, last = tails[0]
+    closes = _CLOSING.search(text, first, last) or _DOCUMENT_LABEL.match(text[first:last])
+    if closes and heads and heads[0][1] <= SHORT_CHARS:
+        head = text[: heads[0][1]]
+        if not (_DOCUMENT_LABEL.match(head) or _CLOSING.match(head)):
+            return heads[0][1], len(text)
+    return 0, first
 
 
 def _asks(block: str) -> int:

@@ -63,6 +63,22 @@ def test_parts_are_told_apart() -> None:
     assert [(span.text, span.start, span.end) for span in split.documents] == [(0, 0, len(PROSE))]
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        "```\n" + PROSE + "\n```",
+        "<report>\n" + PROSE + "\n</report>",
+        "\n\n".join(f"Document [{n}](Title: T{n}) The toll was paid. " * 8 for n in range(9)),
+    ],
+    ids=["fence", "tags", "numbered"],
+)
+def test_a_heading_question_that_does_not_ask_plainly_is_kept(document: str) -> None:
+    """Before a text that plainly is document to its end, the first block is what is asked."""
+    split = split_turn((f"name of the harbour master of Lund\n\n{document}",))
+    text = f"name of the harbour master of Lund\n\n{document}"
+    assert split.question((text,)) == "name of the harbour master of Lund"
+
+
 @given(
     st.lists(
         st.text(alphabet=" \nabcdefg?.:{}[]\"'1", max_size=400).map(lambda text: text * 12),
