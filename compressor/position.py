@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from compressor import json_tree
-from compressor.chunk import SPEAKER, turns
+from compressor.chunk import SPEAKER, Layout, turns
 from compressor.protect import OpenSpan
 from compressor.rank import Scores
 from compressor.trim import Pieces
@@ -30,8 +30,10 @@ _ORDINAL = re.compile(
     rf"\s+(?:\w+\s+)?{_UNITS}",
     re.IGNORECASE,
 )
+# "item 7919" names a thing by its number and counts nothing, so only these count when named.
+_NAMED_UNITS = r"(?P<unit>line|section|chapter|part|article|paragraph)s?\b"
 _CARDINAL = re.compile(
-    rf"\b{_UNITS}\s+(?:number\s+|no\.?\s*|#)?(?P<which>\d{{1,5}})\b", re.IGNORECASE
+    rf"\b{_NAMED_UNITS}\s+(?:number\s+|no\.?\s*|#)?(?P<which>\d{{1,5}})\b", re.IGNORECASE
 )
 _ANY = re.compile(
     r"\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d+(?:st|nd|rd|th)|last"
@@ -50,6 +52,8 @@ _PARAGRAPH = re.compile(r"\S(?:.|\n(?![ \t]*\n))*")
 _LINE = re.compile(r"[^\n]+")
 _TALK = frozenset({"message", "turn", "utterance"})
 _RECORDS = frozenset({"item", "entry", "record", "row", "element"})
+_LOOSE = frozenset({"part", "article"})  # "the first article that she wrote" is no heading
+_LINES = frozenset({"line", "paragraph"})
 _PARTS = frozenset({"section", "chapter", "part", "article"})
 ABOVE = 10.0  # added to what stands at the place: more than any score
 MOST_PIECES = 12  # of a long section
@@ -68,7 +72,7 @@ class Place:
 def asked_place(question: str) -> Place | None:
     """The one place that a question asks for, or None."""
     found = _ORDINAL.search(question)
-    if found is not None:
+    if found is not None and found["unit"].lower() not in _LOOSE:
         which = found["which"].lower()
         if which in ("last", "final"):
             return Place(found["unit"].lower(), 0, named=False)
@@ -91,6 +95,8 @@ def raise_place(found: Pieces, question: str, scores: Scores) -> bool:
     number = max(range(len(found.spans)), key=lambda at: found.spans[at].tokens, default=None)
     if number is None:
         return False
+    if place.unit in _LINES and not _is_one(found, number):
+        return False  # a line of which file?
     starts = _starts(found, number, place)
     at = len(starts) - 1 if place.number == 0 else place.number - 1
     if place.unit in _PARTS:
@@ -110,6 +116,13 @@ def raise_place(found: Pieces, question: str, scores: Scores) -> bool:
     return True
 
 
+def _is_one(found: Pieces, number: int) -> bool:
+    """Whether a span is one document and not the turns or files of many."""
+    kind = found.layouts[number]
+    several = len({piece.group for piece in found.pieces if piece.span == number}) > 1
+    return kind is not Layout.TRACE and not several
+
+
 def _starts(found: Pieces, number: int, place: Place) -> list[int]:
     """Where each such unit of one span starts, offsets into its part's text."""
     span, tree = found.spans[number], found.trees[number]
@@ -117,6 +130,8 @@ def _starts(found: Pieces, number: int, place: Place) -> list[int]:
         if place.unit not in _RECORDS:
             return []
         return [span.start + child.start for child in _largest(tree).children]
+    if place.unit in _RECORDS and found.layouts[number] is not Layout.LOG:
+        return []  # what is an item of a story?
     return [span.start + at for at in _counted(span, place)]
 
 

@@ -37,6 +37,8 @@ def best(body: str, question: str) -> str:
         ("Quote the last paragraph.", Place("paragraph", 0, named=False)),
         ("What does section 12 say?", Place("section", 12, named=True)),
         ("Show the 42nd line", Place("line", 42, named=False)),
+        ("What is the price of item 12?", None),
+        ("What was the first article that she wrote?", None),
         ("Who wrote it?", None),
         ("When was it first published?", None),
     ],
@@ -79,6 +81,13 @@ def test_a_record_of_json_is_counted() -> None:
     """The tenth record is the tenth of the list, under its one key too."""
     rows = [{"id": f"R{n}", "text": "x " * 300} for n in range(30)]
     assert '"R9"' in best(json.dumps({"rows": rows}), "What is in the tenth record?")
+
+
+def test_a_line_of_one_of_many_files_is_not_counted() -> None:
+    """Among several documents a line number says nothing."""
+    body = "\n".join(f"=== file{n}.py ===\n" + "value = 1\n" * 300 for n in range(3))
+    found = taken(body)
+    assert not raise_place(found, "What stands on line 42?", np.zeros(len(found.pieces)))
 
 
 def test_a_place_that_is_not_there_raises_nothing() -> None:
