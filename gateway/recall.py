@@ -45,6 +45,8 @@ from router.warmth import (
 )
 
 MILLION = 1_000_000
+SOON_MS = 60_000  # how old a prefix is when a conversation goes on quickly
+Sources = Mapping[str, tuple[Owner, CacheTerms]]
 AGAIN_MS = 600_000  # the same prompt within it was not answered well
 
 
@@ -86,6 +88,15 @@ class Recall:
     tasks: TaskBook = field(default_factory=TaskBook)
     escalations: Escalations = field(default_factory=Escalations)
     goals: Goals = field(default_factory=Goals)
+    _sources: tuple[Snapshot | None, Sources, Sources] = (None, {}, {})
+
+    def _models(self, snapshot: Snapshot, request: ChatRequest) -> Sources:
+        """Every model with its owner and the terms of its cache, made once a configuration."""
+        known = self._sources
+        if known[0] is not snapshot:
+            bare, marked = (_sources(snapshot, marked=mark) for mark in (False, True))
+            known = self._sources = (snapshot, bare, marked)
+        return known[2] if _marked(request) else known[1]
 
     def recalled(
         self, snapshot: Snapshot, asker: Asker, request: ChatRequest, seen: Looked
@@ -142,9 +153,8 @@ class Recall:
         found: dict[str, Found] = {}
         warm: dict[str, int] = {}
         fits: dict[str, int] = {}
-        marked = _marked(request)
-        for model, card in snapshot.cards.items():
-            owner, terms = owner_of(snapshot, model), _terms(snapshot, model, marked=marked)
+        for model, (owner, terms) in self._models(snapshot, request).items():
+            card = snapshot.cards[model]
             longest = self.warm.find(owner, seen.prefixes, asker.at_ms)
             if longest is not NOTHING:
                 found[model] = longest
@@ -168,10 +178,8 @@ class Recall:
     ) -> Thread:
         before, root, task, wrote, fits = known
         number = request_number(request.conversation)
-        question, marked = seen.measurement.question, _marked(request)
-        owners = {model: owner_of(snapshot, model) for model in snapshot.cards}
-        terms = {model: _terms(snapshot, model, marked=marked) for model in owners}
-        writes = {m: self.warm.writes(o, terms[m]) for m, o in owners.items()}
+        question, models = seen.measurement.question, self._models(snapshot, request)
+        writes = {m: self.warm.writes(*source) for m, source in models.items()}
         off = dict(self.savings.off(root, asker.team, asker.at_ms))
         if self.tasks.drifting(asker.at_ms):
             off.setdefault("switch", "drift")
@@ -187,12 +195,12 @@ class Recall:
             ups=round(self.pace.ups(asker.key), 3),
             warm_fit=fits,
             writes={model: component for model, component in writes.items() if component},
-            keeps={m: round(self.warm.chance(o, 60_000, terms[m]), 3) for m, o in owners.items()},
+            keeps={m: round(self.warm.chance(o, SOON_MS, t), 3) for m, (o, t) in models.items()},
             off=off,
             reasked=REASKED,
             small=_rounded(self.tasks.share(task, SMALL, score.p_small)),
             large=_rounded(self.tasks.share(task, LARGE, score.p_large)),
-            asks_work=is_open_task(question),
+            asks_work=before is not None and is_open_task(question),
             summary=_summary(snapshot, asker.at_ms),
             spent=limit is not None
             and self.escalations.spent_nano(asker.key, asker.at_ms) >= limit,
@@ -255,8 +263,14 @@ def owner_of(snapshot: Snapshot, model: str) -> Owner:
     return entry.upstream, entry.model or model
 
 
-def _terms(snapshot: Snapshot, model: str, *, marked: bool) -> CacheTerms:
-    return cache_terms(snapshot.cards[model], snapshot.provider(model), marked=marked)
+def _sources(snapshot: Snapshot, *, marked: bool) -> Sources:
+    return {
+        model: (
+            owner_of(snapshot, model),
+            cache_terms(card, snapshot.provider(model), marked=marked),
+        )
+        for model, card in snapshot.cards.items()
+    }
 
 
 def _marked(request: ChatRequest) -> bool:

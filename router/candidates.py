@@ -82,6 +82,7 @@ def _above_ceiling(situation: Situation, asked: Asked, option: ModelOption) -> s
 
 
 LOST = "is switched off for this {scope}, since it has cost more than it saved here"
+DRIFT = "small models are set aside for a day, since they did worse than was promised"
 
 
 def _switched_off(situation: Situation, asked: Asked) -> str | None:
@@ -91,7 +92,7 @@ def _switched_off(situation: Situation, asked: Asked) -> str | None:
         return None
     if not fits_window(situation, asked.option):
         return None
-    return "switching models " + LOST.format(scope=scope)
+    return DRIFT if scope == "drift" else "switching models " + LOST.format(scope=scope)
 
 
 def _no_rewrite(situation: Situation, asked: Asked, candidate: Candidate) -> str | None:

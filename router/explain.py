@@ -70,7 +70,8 @@ def _circumstances(situation: Situation, asked: Asked) -> list[Reason]:
     if asked.pinned is not None:
         found.append(Reason(asked.pinned, {"stays_with": asked.stay.name}))
     for lever, scope in sorted(situation.thread.off.items()):
-        found.append(Reason("savings_negative", {"lever": lever, "scope": scope}))
+        code = "drift" if scope == "drift" else "savings_negative"
+        found.append(Reason(code, {"lever": lever, "scope": scope}))
     brake = situation.brake
     if brake.route is not None or brake.compress is not None:
         found.append(Reason("budget", {"route": brake.route, "compress": brake.compress}))

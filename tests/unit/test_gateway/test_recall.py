@@ -32,6 +32,7 @@ teams: {{ t: {{ keys: [k] }} }}
 keys: {{ k: {key} }}
 """
 EASY = "Hello again! Who was the first person to walk on the surface of the moon?"
+THANKS = "Thanks and cheers, good morning, hello, hi there, how are you today? Take your time!"
 HARD = "Find and fix the race condition in this scheduler so that no task is lost on restart."
 PATCH = "The lock is released too early:\n```python\nwith lock:\n    queue.commit()\n```"
 
@@ -159,7 +160,7 @@ def test_commit_it_goes_where_the_hard_work_was_done(story: Story) -> None:
             ("Neil Armstrong.", HARD),
             (PATCH, "commit it"),
             ("Done.", EASY),
-            ("Neil Armstrong, still.", EASY.replace("moon", "Moon, and in which year was that")),
+            ("Neil Armstrong, still.", THANKS),
             ("In 1969.", "And in your patch, does the second step of the code need a longer lock?"),
         ):
             seen.append(await one(messages))

@@ -273,6 +273,16 @@ def test_a_lever_that_lost_money_is_left_alone(lever: str, model: str) -> None:
         )
 
 
+def test_models_that_drifted_are_set_aside() -> None:
+    """After an alarm nothing goes to a small model, and the sentence says why."""
+    found = plan(EASY, thread=Thread(off={"switch": "drift"}))
+    assert found.choice.model == MID
+    assert found.reasons[0].code == "drift"
+    assert why(found, SMALL) == (
+        "small models are set aside for a day, since they did worse than was promised"
+    )
+
+
 def test_a_warm_prefix_holds_a_conversation_until_a_switch_pays() -> None:
     """A cheaper model that would read a long warm prefix anew waits until the turns left pay."""
     facts = RequestFacts(MID, human_turns=2)
