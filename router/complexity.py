@@ -1,8 +1,8 @@
 """How likely a small model is to answer as well as a large one.
 
 Two calibrated heads: ``p_small`` and ``p_large``, the chance that each answers right. Their
-difference, the gain, decides; difficulty alone would send up what both get wrong. Trees on
-hand-made features and word topics plus a little of the length; the weights are data
+difference, the gain, decides; difficulty alone would send up what both get wrong. Shallow
+trees and straight lines on hand-made features and word topics; the weights are data
 (docs/model-card-complexity.md), run time is NumPy alone.
 """
 
@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from math import exp
 from typing import Any
@@ -23,14 +23,22 @@ import re2
 
 from compressor.measure import Measurement
 from router.errors import WeightsInvalid
-from router.features import FeatureExtractor, Vector, WordVectors, bundled_lexicon, clip, options_of
-from router.forest import Forest
+from router.features import (
+    RANK_STEPS,
+    FeatureExtractor,
+    Vector,
+    WordVectors,
+    bundled_lexicon,
+)
+from router.forest import Forest, Lines
 from router.plan import RequestFacts
+from router.reading import clip, options_of
 
 Limits = tuple[tuple[float, float], ...]
 
 FOLLOW_UP_WORDS = 8
 SIGNAL_WORDS = 3
+REMEMBERED = 256  # questions
 STRANGE_SHARE = 0.25  # of bytes outside ASCII: beyond it the score was not trained
 LONG_QUESTION_CHARS = 6_000
 
@@ -81,17 +89,13 @@ class Complexity:
 class Calibration:
     """Straight lines from raw outputs to probabilities, fitted on rows left out.
 
-    ``gain``: (offset, slope) of the rank score. ``small``: logistic (offset, slope) of the
-    forest's small head. ``enough``: logistic (offset, slope on the forest's third head,
-    slope on the rank score). ``length``: (mean, deviation, weight) of the length term;
-    ``spread`` the deviation of the forest's gain.
+    ``gain``: (offset, slope) of the first output, the rank. ``small``: logistic (offset,
+    slope) of the second. ``enough``: logistic (offset, slope on the third, on the rank).
     """
 
     gain: tuple[float, float]
     small: tuple[float, float]
     enough: tuple[float, float, float]
-    length: tuple[float, float, float]
-    spread: float
     limits: Limits
 
 
@@ -99,12 +103,17 @@ class ComplexityModel:
     """Scores questions; safe between threads. ``hash`` names the weights."""
 
     def __init__(
-        self, extractor: FeatureExtractor, forest: Forest, calibration: Calibration, digest: str
+        self,
+        extractor: FeatureExtractor,
+        weights: tuple[Forest, Lines],
+        calibration: Calibration,
+        digest: str,
     ) -> None:
         self._extractor = extractor
-        self._forest = forest
+        self._forest, self._lines = weights
         self._calibration = calibration
-        self._chars = extractor.names.index("chars")
+        # One question comes many times: a tool loop sends it again with every call.
+        self._outputs = lru_cache(maxsize=REMEMBERED)(self._compute)
         # Word topics come last and mean nothing to a reader.
         self._named = tuple(name for name in extractor.names if not name.startswith("topic_"))
         self.hash = digest
@@ -122,14 +131,11 @@ class ComplexityModel:
         Tools, images and history do not move the score: they were not in the labels. They
         are named in ``weak`` where the score should not be relied on.
         """
-        vector = self._extractor.extract(question)
-        gain, small, need = self._forest.predict(vector).tolist()
+        vector, (rank, small, need), small_talk = self._outputs(question)
         line = self._calibration
-        mean, deviation, weight = line.length
-        rank = gain / line.spread + weight * (float(vector[self._chars]) - mean) / deviation
         p_small = _logistic(line.small[0] + line.small[1] * small)
         added = line.gain[0] + line.gain[1] * rank
-        if is_small_talk(question):
+        if small_talk:
             added = min(added, 0.0)
         p_large = min(0.999, max(0.001, p_small + added))
         offset, by_need, by_rank = line.enough
@@ -138,10 +144,16 @@ class ComplexityModel:
             p_large=p_large,
             small_is_enough=_logistic(offset + by_need * need + by_rank * rank),
             gain=added,
-            weak=weak_evidence(question, facts),
+            weak=weak_evidence(question, facts, small_talk=small_talk),
             limits=line.limits,
             features=Said(self._named, vector),
         )
+
+    def _compute(self, question: str) -> tuple[Vector, list[float], bool]:
+        """All that depends on the question alone: features, outputs, whether small talk."""
+        vector = self._extractor.extract(question)
+        outputs = self._forest.predict(vector) + self._lines.predict(vector)
+        return vector, outputs.tolist(), is_small_talk(question)
 
 
 class Said(Mapping[str, float]):
@@ -187,9 +199,25 @@ _DEMANDING = re2.compile(
 )
 
 
+_STOCK_END = frozenset(
+    [
+        "hi", "hello", "hey", "yo", "there", "morning", "afternoon", "evening", "night",
+        "day", "thank", "thanks", "you", "cheers", "bye", "please", "today", "going",
+        "up", "step", "carefully", "hard", "time", "cons", "thorough", "concise",
+        "everyone", "all", "friend", "again", "ok", "okay", "and", "so", "well", "great",
+        "lol", "meet",
+    ]
+)  # fmt: skip
+
+
 def is_small_talk(question: str) -> bool:
     """Whether nothing but greetings, thanks and stock phrases is said."""
-    return len(question) < 200 and bool(question.strip()) and not _STOCK.sub("", question).strip()
+    if len(question) >= 200:
+        return False
+    last = question.rstrip(" \t\n.,;:!?-)('\"*~_").rpartition(" ")[2].lower()
+    if last.isalpha() and last not in _STOCK_END:
+        return False  # no stock phrase ends so: spares the search below
+    return bool(question.strip()) and not _STOCK.sub("", question).strip()
 
 
 def is_open_task(question: str) -> bool:
@@ -202,12 +230,17 @@ def is_open_task(question: str) -> bool:
     return bool(_DEMANDING.search(clipped.encode())) and not options_of(clipped)
 
 
-def weak_evidence(question: str, facts: RequestFacts) -> str | None:
-    """Why a score of this question is not to be relied on, or None."""
-    words = len(question.split())
+def weak_evidence(
+    question: str, facts: RequestFacts, *, small_talk: bool | None = None
+) -> str | None:
+    """Why a score of this question is not to be relied on, or None.
+
+    ``small_talk``: whether it says nothing but that, where known already.
+    """
+    words = len(question[:LONG_QUESTION_CHARS].split())
     if facts.human_turns > 1 and words <= FOLLOW_UP_WORDS:
         return "follow_up"
-    if is_small_talk(question):
+    if is_small_talk(question) if small_talk is None else small_talk:
         return None
     if words < SIGNAL_WORDS:
         return "no_signal"
@@ -227,6 +260,8 @@ def _unlabelled(question: str) -> str | None:
 
 def _strange_share(question: str) -> float:
     """Share of bytes outside ASCII; accents in a European language stay far below a quarter."""
+    if question.isascii():
+        return 0.0
     raw = question[:LONG_QUESTION_CHARS].encode("utf-8", "replace")
     return len(raw.translate(None, _ASCII)) / max(1, len(raw))
 
@@ -240,7 +275,8 @@ def read_words(data: bytes) -> WordVectors:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         words = file["words"].tobytes().decode().split("\n")
         vectors = file["vectors"].astype(np.float32) * file["scale"]
-    return WordVectors({word: row for row, word in enumerate(words)}, vectors)
+        rare = (file["rare"].astype(np.float64) / RANK_STEPS).tolist()
+    return WordVectors({word: row for row, word in enumerate(words)}, vectors, rare)
 
 
 def read_forest(data: bytes, depth: int) -> Forest:
@@ -256,6 +292,12 @@ def read_forest(data: bytes, depth: int) -> Forest:
         )
 
 
+def read_lines(data: bytes) -> Lines:
+    """The straight lines from the bytes of complexity.npz."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return Lines(mean=file["mean"], scale=file["scale"], slopes=file["slopes"])
+
+
 def read_calibration(meta: Mapping[str, Any]) -> Calibration:
     """The calibration as written in complexity.json."""
     lines = meta["calibration"]
@@ -263,8 +305,6 @@ def read_calibration(meta: Mapping[str, Any]) -> Calibration:
         gain=tuple(lines["gain"]),
         small=tuple(lines["small"]),
         enough=tuple(lines["enough"]),
-        length=tuple(lines["length"]),
-        spread=float(lines["spread"]),
         limits=tuple((float(floor), float(limit)) for floor, limit in lines["limits"]),
     )
 
@@ -279,6 +319,6 @@ def bundled_complexity() -> ComplexityModel:
     extractor = FeatureExtractor(bundled_lexicon(), words)
     if list(extractor.names) != meta["features"]:
         raise WeightsInvalid("the weights were trained on other features: run `make train`")
-    forest = read_forest(weights, int(meta["settings"]["depth"]))
+    trained = read_forest(weights, int(meta["settings"]["depth"])), read_lines(weights)
     digest = hashlib.sha256(weights + text.encode()).hexdigest()
-    return ComplexityModel(extractor, forest, read_calibration(meta), f"sha256:{digest}")
+    return ComplexityModel(extractor, trained, read_calibration(meta), f"sha256:{digest}")

@@ -1,6 +1,6 @@
-"""Randomised trees in NumPy: a prompt walks all of them at once, level by level.
+"""Randomised trees and straight lines in NumPy, trained by scripts/train_router.py.
 
-Trained elsewhere (scripts/train_router.py); here they are arrays. A node's left child is
+A prompt walks all trees at once, level by level. A node's left child is
 the next node, so only right children are stored; a leaf's right child is itself.
 """
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Indexes = npt.NDArray[np.intp]
+
+REACH = np.float32(4.0)  # deviations: a stranger feature says no more than this
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,24 @@ class Forest:
             node = children.take(node + node + left)
         means: Floats = np.add.reduce(self.values.take(node, axis=0)) / np.float32(len(node))
         return means
+
+
+@dataclass(frozen=True)
+class Lines:
+    """One straight line an output over standardised features, none beyond ``REACH`` of its mean.
+
+    ``mean, scale (n_features,) float32``: ``(x - mean) * scale`` has deviation 1 at most;
+    ``slopes (n_features, n_outputs) float32``.
+    """
+
+    mean: Floats
+    scale: Floats
+    slopes: Floats
+
+    def predict(self, vector: Floats) -> Floats:
+        """The outputs for one feature vector, ``(n_outputs,)``, or for rows of them."""
+        unit = (vector - self.mean) * self.scale
+        np.minimum(unit, REACH, out=unit)
+        np.maximum(unit, -REACH, out=unit)
+        found: Floats = np.matmul(unit, self.slopes, dtype=np.float32)
+        return found
