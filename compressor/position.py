@@ -52,12 +52,14 @@ _PARAGRAPH = re.compile(r"\S(?:.|\n(?![ \t]*\n))*")
 _LINE = re.compile(r"[^\n]+")
 _TALK = frozenset({"message", "turn", "utterance"})
 _RECORDS = frozenset({"item", "entry", "record", "row", "element"})
+_ANNOUNCED_UNITS = frozenset({"topic", "subject", "theme"})
 _LOOSE = frozenset({"part", "article"})  # "the first article that she wrote" is no heading
 _LINES = frozenset({"line", "paragraph"})
 _PARTS = frozenset({"section", "chapter", "part", "article"})
-ABOVE = 10.0  # added to what stands at the place: more than any score
+ABOVE = 10.0  # where it starts: more than any score
+BESIDE = 8.0  # where those before and after start, for counts that are off by one
+REST = 6.0  # the rest of it, falling
 MOST_PIECES = 12  # of a long section
-BESIDE = 5.0  # and to the places before and after, for counts that are off by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,16 @@ def raise_place(found: Pieces, question: str, scores: Scores) -> bool:
         return False
     mine = [n for n, piece in enumerate(found.pieces) if piece.span == number]
     begins = [found.pieces[n].start for n in mine]
-    for other, credit in ((at - 1, BESIDE), (at + 1, BESIDE), (at, ABOVE)):
+    for other in (at - 1, at + 1, at):
         if 0 <= other < len(starts):
             first = max(0, bisect_right(begins, starts[other]) - 1)
             first += found.pieces[mine[first]].end <= starts[other]  # a brace before its member
             end = starts[other + 1] if other + 1 < len(starts) else found.spans[number].end
             last = min(first + MOST_PIECES, max(first + 1, bisect_left(begins, end)))
-            for step, piece in enumerate(mine[first:last]):
-                scores[piece] = credit + 1 / (1 + step)
+            if other == at and place.unit not in _ANNOUNCED_UNITS:
+                for step, piece in enumerate(mine[first + 1 : last]):
+                    scores[piece] = REST + 1 / (1 + step)
+            scores[mine[first]] = ABOVE if other == at else BESIDE
     return True
 
 
