@@ -8,7 +8,7 @@ on its own. Nothing is floored at zero, so savings may be negative.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
 from billing.errors import PriceMissing
@@ -16,6 +16,8 @@ from billing.money import half_even
 from billing.prices import Price
 from billing.shadow_cache import CacheSplit
 from billing.usage import Usage
+
+_LEAVES = tuple(one.name for one in fields(Usage) if one.name.endswith("_tokens"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,26 @@ class Original:
 class Tokenmaxxed:
     """The counterfactual: ``cost_nano`` None where it is infeasible or unpriced.
 
-    ``why`` is "", ``window`` (does not fit) or ``unpriced``.
+    ``why`` is "", ``window`` (does not fit) or ``unpriced``. The cost is that of ``usage``
+    times 1 + ``retry_rate``, rounded once more: ``record`` keeps both, so that whoever has the
+    price book can work it out again.
     """
 
     cost_nano: int | None
     usage: Usage
     why: str = ""
+    retry_rate: Decimal = Decimal(0)
+
+    def record(self) -> dict[str, object]:
+        """The usage without its zeros, and the retry rate as text where there is one."""
+        found: dict[str, object] = {
+            name: value for name in _LEAVES if (value := getattr(self.usage, name))
+        }
+        if self.usage.tool_calls:
+            found["tool_calls"] = dict(self.usage.tool_calls)
+        if self.retry_rate:
+            found["retry_rate"] = str(self.retry_rate)
+        return found
 
 
 def usage_of(original: Original) -> Usage:
@@ -91,7 +107,7 @@ def tokenmaxxed(original: Original, price: Price, window: int | None) -> Tokenma
         cost = price.cost(usage)
     except PriceMissing:
         return Tokenmaxxed(None, usage, "unpriced")
-    return Tokenmaxxed(scaled(cost, 1 + original.retry_rate), usage)
+    return Tokenmaxxed(scaled(cost, 1 + original.retry_rate), usage, retry_rate=original.retry_rate)
 
 
 def scaled(count: int, ratio: Decimal) -> int:

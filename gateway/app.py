@@ -29,6 +29,7 @@ from gateway.grant_watch import GrantWatch
 from gateway.idempotency import Replies
 from gateway.ids import new_id
 from gateway.kits import Kits
+from gateway.norms import keep_norms
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits, limited
 from gateway.recall_feed import Feed, channel_of
@@ -119,6 +120,7 @@ class App:
         self._tasks.append(
             asyncio.create_task(sweep_for_ever(shell.ledger, shell.snapshot.settings))
         )
+        self._tasks.append(asyncio.create_task(keep_norms(shell)))
         shell.notifier.start()
         for upstream in shell.upstreams.values():
             start = getattr(upstream, "start", None)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
 from billing.errors import PriceMissing
 from billing.prices import REGION_FIELD, STANDARD_TIERS, Price
 from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
+from billing.untouched import Norm, Norms, class_of
 from billing.usage import Usage
 from compressor.conversation import Conversation
 from compressor.measure import Measurement
 from compressor.recipe import Way
-from gateway.exchange import Exchange, Parties
+from gateway.exchange import Exchange, Parties, Prepared
 from gateway.snapshot import Snapshot
 from router.catalog import ModelCard
 
@@ -111,12 +113,28 @@ def asked_price(
     return special or snapshot.option(parties.caller.key, model, ex.at_ms).price
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the counterfactual needs beyond the request: a cache's past, and untouched traffic."""
+
+    shadow: ShadowCache
+    norms: Norms
+
+
+def norm_of(norms: Norms, prepared: Prepared) -> Norm:
+    """What untouched traffic says of the model asked for, for requests of this class."""
+    return norms.of(prepared.plan.baseline_model, class_of(prepared.decision))
+
+
 def baseline_of(
-    shadow: ShadowCache, snapshot: Snapshot, ex: Exchange, usage: Usage, asked: Price | None
+    memory: Memory, snapshot: Snapshot, ex: Exchange, usage: Usage, asked: Price | None
 ) -> Tokenmaxxed:
     """What the request would have cost as received, at the same instant and price book.
 
-    A request that failed would have failed there, too: it costs nothing on either side.
+    A request that failed would have failed there, too: it costs nothing on either side. How
+    long the model asked for reasons is its mean on untouched traffic (so also for that
+    traffic itself, or the holdout could not say how far off the mean is); where too little
+    is known, and where the request was served as asked, what was reasoned.
 
     Args:
         asked: the price of the request as asked, None where nobody knows it.
@@ -133,19 +151,24 @@ def baseline_of(
     split = None
     if rule is not None:
         owner = (parties.caller.key.name, model)
-        split = shadow.replay(owner, prepared.prefixes, rule, ex.at_ms)
+        split = memory.shadow.replay(owner, prepared.prefixes, rule, ex.at_ms)
     prompt = prepared.measurement.prompt_tokens
     if _as_asked(parties) and usage.source == "provider":
         # The provider has counted this very prompt: its figure is better than ours.
         prompt, split = usage.prompt_tokens, _scaled(split, prompt, usage.prompt_tokens)
     served = snapshot.cards[prepared.candidate.model]
     ratio = Decimal(str(option.card.token_ratio)) / Decimal(str(served.token_ratio))
+    norm = norm_of(memory.norms, prepared)
+    reasoned = usage.reasoning_tokens
+    if norm.reasoning_tokens is not None and (ex.arm == "holdout" or not _as_asked(parties)):
+        reasoned = norm.reasoning_tokens
     original = Original(
         prompt_tokens=prompt,
         completion_tokens=usage.completion_tokens - usage.reasoning_tokens,
         cache=split,
         token_ratio=ratio,
-        reasoning_tokens=usage.reasoning_tokens,
+        reasoning_tokens=reasoned,
+        retry_rate=norm.retry_rate,
         tool_calls=usage.tool_calls,
     )
     return tokenmaxxed(original, asked, option.card.window)

@@ -7,7 +7,9 @@ from typing import Any
 import orjson
 
 from billing.money import usd
+from billing.untouched import MIN_ANSWERS, MIN_RETRIES, Norms, class_of
 from gateway.actions import action_of, candidate_json, cuts_json
+from gateway.baseline import norm_of
 from gateway.exchange import Exchange, Parties, Prepared
 from gateway.snapshot import Snapshot
 from gateway.trail import findings_json
@@ -31,7 +33,23 @@ def conversation_json(prepared: Prepared) -> dict[str, Any] | None:
     }
 
 
-def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any]:
+def untouched_json(norms: Norms, prepared: Prepared) -> dict[str, Any]:
+    """What untouched traffic says of the baseline model; null where too little was seen."""
+    norm = norm_of(norms, prepared)
+    return {
+        "class": class_of(prepared.decision),
+        "reasoning_tokens": norm.reasoning_tokens,
+        "answers": norm.answers,
+        "answers_needed": MIN_ANSWERS,
+        "retry_rate": str(norm.retry_rate) if norm.retries_of >= MIN_RETRIES else None,
+        "retries_of": norm.retries_of,
+        "retries_needed": MIN_RETRIES,
+    }
+
+
+def explained(
+    snapshot: Snapshot, ex: Exchange, took_ms: float, norms: Norms | None = None
+) -> dict[str, Any]:
     """The outward shape of `/weir/explain` (contract.md names it)."""
     prepared = Parties.of(ex).prepared
     measurement, plan, score = prepared.measurement, prepared.plan, prepared.complexity
@@ -67,6 +85,7 @@ def explained(snapshot: Snapshot, ex: Exchange, took_ms: float) -> dict[str, Any
         "baseline": {
             "model": plan.baseline_model,
             "expected_usd": usd(baseline) if baseline is not None else None,
+            "untouched": untouched_json(norms or Norms(), prepared),
         },
         "would_send": orjson.loads(prepared.outbound),
         "cuts": list(cuts_json(prepared.fitted)),

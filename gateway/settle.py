@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from billing.counterfactual import Tokenmaxxed
 from billing.errors import PriceMissing
 from billing.ledger import Hold
 from billing.prices import REGION_FIELD, UNPRICED
@@ -20,7 +21,7 @@ from billing.receipt import HELD, Line, Receipt
 from billing.recovery import orphan
 from billing.split import Split
 from gateway.actions import action_of, candidates_json, cuts_json
-from gateway.baseline import asked_price, baseline_of
+from gateway.baseline import Memory, asked_price, baseline_of
 from gateway.causes import Billed, causes_of
 from gateway.charges import bill_of, known_price, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
@@ -64,6 +65,7 @@ def abandon(shell: Shell, snapshot: Snapshot, ex: Exchange, error: BaseException
     receipt = replace(
         orphan(own.wanted, 0, own.hold.at_ms, "unserved"),
         lines=lines,
+        attempts=own.attempts,
         cost_nano=cost,
         gateway_cost_nano=cost,
         waste_nano=cost,
@@ -99,7 +101,7 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
     model = prepared.candidate.model
     price = known_price(snapshot, ex, model)
     asked = asked_price(snapshot, ex, parties, price)
-    baseline = baseline_of(shell.shadow, snapshot, ex, facts, asked)
+    baseline = baseline_of(Memory(shell.shadow, shell.norms), snapshot, ex, facts, asked)
     causes = causes_of(
         ex, baseline, Billed(facts, lines, attempt, price, asked, cost, bill.own_nano)
     )
@@ -135,7 +137,7 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
         **_hashes(snapshot),
         cuts=cuts_json(prepared.fitted),
         session_key=ex.session_key,
-        decision=_decision(ex, prepared),
+        decision=_decision(ex, prepared, baseline),
         **_saved(causes),
     )
 
@@ -183,15 +185,17 @@ def _remarks(ex: Exchange, lines: tuple[Line, ...]) -> tuple[Mapping[str, object
     return tuple(found)
 
 
-def _decision(ex: Exchange, prepared: Prepared) -> Mapping[str, object]:
+def _decision(ex: Exchange, prepared: Prepared, baseline: Tokenmaxxed) -> Mapping[str, object]:
     """The record of the decision, with what ran where that was not the choice.
 
-    Of a holdout also what the client itself allowed.
+    And what tokenmaxxed was priced from; of a holdout also what the client itself allowed.
     """
     more: dict[str, object] = {}
     held = float(Parties.of(ex).caller.key.holdout)
     if held:
         more["p"] = held  # what evaluating another policy needs: the chance of passing untouched
+    if ex.status == 200 and baseline.cost_nano is not None:
+        more["tokenmaxxed"] = baseline.record()
     if prepared.candidate is not prepared.plan.choice:
         more["ran"] = choice_row(prepared.candidate)
     if ex.arm == "holdout":

@@ -10,6 +10,7 @@ from billing.desk import Desk
 from billing.grants import Grant
 from billing.ledger import Ledger
 from billing.shadow_cache import ShadowCache
+from billing.untouched import Norms
 from compressor.kit import Kit
 from gateway.admission import Admission
 from gateway.ahead import Ahead
@@ -52,6 +53,7 @@ class Shell:
     retries: RetryBudget = field(default_factory=RetryBudget)
     recall: Recall = field(default_factory=Recall)
     feed: Feed | None = None
+    norms: Norms = field(default_factory=Norms)
     ahead: Ahead = field(default_factory=Ahead)
     ready: bool = False
     stale_config: str | None = None

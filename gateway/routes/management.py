@@ -92,16 +92,20 @@ def model(name: str, caller: Who, shell: Process) -> dict[str, Any]:
 
 
 @api.post("/weir/explain")
-async def explain(request: Request, caller: Who, shell: Process) -> dict[str, Any]:
+async def explain(request: Request, caller: Who, shell: Process) -> Response:
     """What would be done with a request body; nothing is sent, nothing billed."""
     started = time.perf_counter()
     headers = header_rules.read(request.scope["headers"])
     raw = await read_body(request.receive, shell.admission)
     at_ms = shell.clock()
-    wire = headers.wire or told(raw).name
+    wire = headers.wire or (await asyncio.to_thread(told, raw)).name
     ex = Exchange(new_id(at_ms), at_ms, started, wire, headers, caller)
     await dry_run(shell, ex, raw)
-    return explained(shell.snapshot, ex, (time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    rendered = await asyncio.to_thread(  # a long body is read and written again: not in the loop
+        lambda: orjson.dumps(explained(shell.snapshot, ex, took_ms, shell.norms))
+    )
+    return Response(rendered, media_type="application/json")
 
 
 @api.get("/weir/receipts")
