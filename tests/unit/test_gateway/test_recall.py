@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from fakes import FakeReply, FakeUpstream, completion, plain_reply
 from gateway.app import App, create_app
 from gateway.auth import hash_of
 from gateway.recall_feed import Feed, RedisChannel
+from gateway.recall_settle import take_in
+from gateway.sessions import Turn
 from gateway.settings import parse
 from gateway.upstream.protocol import Outbound
 from router.learning import SMALL as SMALL_SIZE
@@ -315,6 +318,29 @@ def test_observe_mode_sends_the_clients_own_bytes(tmp_path: Path) -> None:
     asked = [json.dumps({"model": MID, "messages": messages[:n]}).encode() for n in (1, 3)]
     assert story.provider.bodies == asked
     assert len(story.app.shell.recall.warm) > 5
+
+
+def test_where_changing_requests_has_lost_money_it_stops_and_says_so(story: Story) -> None:
+    """After a team's losses nothing is switched there: on the response, in explain, in a metric."""
+    shell = story.app.shell
+    turn = Turn(SMALL, 1_000, AT, tier="small", root="r")
+    losing = {
+        "key": "k", "team": "t", "session": "s", "name": 0, "at": AT, "gap": None,
+        "turn": astuple(turn), "owner": ["openai", SMALL], "sent": [], "report": None,
+        "lever": "switch", "baseline": 1_000_000, "cost": 3_000_000,
+    }  # fmt: skip
+    seen: list[dict[str, str]] = []
+
+    async def talk() -> None:
+        seen.append(await story.ask([user(EASY)]))
+        for number in range(40):
+            take_in(shell, {**losing, "turn": astuple(replace(turn, root=f"r{number}"))})
+        seen.append(await story.ask([user(EASY + " Please.")]))
+
+    story.run(talk)
+    assert [headers["x-weir-model"] for headers in seen] == [SMALL, MID]
+    assert "savings_negative" in seen[1]["x-weir-reason"]
+    assert b'weir_gate_off_total{scope="team:switch"} 1.0' in shell.telemetry.render()
 
 
 def test_an_outcome_is_a_label_of_the_answers_that_led_to_it(story: Story) -> None:

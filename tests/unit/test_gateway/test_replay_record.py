@@ -30,6 +30,7 @@ from router.errors import NoCandidate
 from router.need import Need, NeedKind
 from router.plan import RequestFacts
 from router.situation import Situation
+from router.thread import Thread
 
 CONFIG = """
 version: 1
@@ -58,6 +59,27 @@ def terms(snapshot: Snapshot) -> Terms:
     assert key is not None
     limits = snapshot.complexity.limits
     return Terms(snapshot.options(key, AT_MS), snapshot.policy(key), key.max_output, limits)
+
+
+SHARES = st.integers(0, 1_000).map(lambda thousandths: thousandths / 1_000)
+THREADS = st.builds(
+    Thread,
+    number=st.integers(1, 40),
+    way_before=st.sampled_from([None, "whole", "compress"]),
+    easy=st.none() | st.integers(0, 3),
+    floor=st.sampled_from([None, "small", "mid", "asked"]),
+    turns_left=st.integers(100, 2_000).map(lambda hundredths: hundredths / 100),
+    quick=SHARES,
+    ups=SHARES,
+    warm_fit=st.sampled_from([{}, {"gpt-6.1-sol compress": 9_000}]),
+    writes=st.sampled_from([{}, {"gpt-6.1-sol": "cache_write_5m"}]),
+    keeps=st.sampled_from([{}, {"gpt-6.1-sol": 0.9, "gpt-6-luna": 0.5}]),
+    off=st.sampled_from([{}, {"switch": "team"}, {"rewrite": "session"}, {"switch": "drift"}]),
+    small=st.tuples(SHARES.map(lambda share: 100 * share), SHARES),
+    large=st.tuples(SHARES.map(lambda share: 100 * share), SHARES),
+    asks_work=st.booleans(),
+    spent=st.booleans(),
+)
 
 
 @st.composite
@@ -121,6 +143,7 @@ def situations(draw: st.DrawFn) -> Situation:
         warm=draw(st.sampled_from([{}, {"gpt-6.1-sol": 40_000}])),
         output_limit=said.output_limit,
         served_before=draw(st.sampled_from([None, "gpt-6-luna"])),
+        thread=draw(THREADS),
     )
 
 
@@ -142,7 +165,7 @@ def test_a_record_gives_the_same_plan_back(situation: Situation) -> None:
     assert again.reasons == plan.reasons
     assert choice_of(decision) == Choice.of(plan.choice)
     assert brake_of(decision) == situation.brake
-    assert len(orjson.dumps(decision)) < 1_000
+    assert len(orjson.dumps(decision)) < 1_300
     assert b"clause" not in orjson.dumps(decision)
 
 
