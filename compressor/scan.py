@@ -20,6 +20,7 @@ MANY_LINES = 20  # the same line so often, and together
 LINE_SHARE = 0.3  # so much of the text, is padding
 REPEATED_CHARS = 8_000  # a text of that length
 REPEATED_RATIO = 0.02  # that deflates below this says the same again and again
+SLICE, OVERLAP = 16_384, 2_100  # characters looked at in one go, and those beyond its end
 MOST_SHOWN = 64  # places remembered of one kind in one text
 
 _ZERO_WIDTH = re.compile(
@@ -102,12 +103,30 @@ def _in(text: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], _Spans]:
-    return lambda text: (match.span() for match in pattern.finditer(text))
+    return lambda text: (match.span() for match in _sliced(pattern, text))
+
+
+def _sliced(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """The matches of ``pattern``, looked for slice by slice.
+
+    One search holds the interpreter from its start to its end, so that a search through a
+    million characters would make everybody else wait.
+    """
+    low = 0
+    while low < len(text):
+        high = low + SLICE
+        end = high
+        for match in pattern.finditer(text, low, high + OVERLAP):
+            if match.start() >= high:
+                break
+            yield match
+            end = max(end, match.end())
+        low = end
 
 
 def _orders(text: str) -> _Spans:
     """Comments that speak to who reads them."""
-    return (m.span() for m in _COMMENT.finditer(text) if _ORDERS.search(m.group()))
+    return (m.span() for m in _sliced(_COMMENT, text) if _ORDERS.search(m.group()))
 
 
 def _repeats(text: str) -> _Spans:
@@ -117,7 +136,10 @@ def _repeats(text: str) -> _Spans:
         if packed < REPEATED_RATIO * len(text):
             yield 0, len(text)
             return
-    lines = Counter(text.split("\n"))
+    lines: Counter[str] = Counter()
+    every = text.split("\n")
+    for at in range(0, len(every), SLICE):
+        lines.update(every[at : at + SLICE])
     line, times = max(lines.items(), key=lambda item: len(item[0]) * item[1])
     if times >= MANY_LINES and len(line) * times >= LINE_SHARE * len(text):
         yield text.index(line), text.index(line) + len(line) * times

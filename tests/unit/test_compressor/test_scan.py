@@ -7,7 +7,7 @@ import time
 import pytest
 
 from compressor.conversation import Conversation, Message, Part, PartKind
-from compressor.scan import scan, summary
+from compressor.scan import SLICE, scan, summary
 
 PROSE = "The harbour was rebuilt in 1887. Its keepers met in spring and talked of timber. " * 3
 
@@ -86,3 +86,11 @@ def test_the_number_of_places_is_bounded() -> None:
     """A text full of tricks costs no more than one with sixty-four."""
     found = scan(conversation("a\u200bb " * 10_000))
     assert [f.count for f in found if f.kind == "zero_width"] == [64]
+
+
+def test_what_lies_across_two_slices_is_found_once() -> None:
+    """A text is looked at in slices; a trick on their border is neither lost nor doubled."""
+    for shift in range(-12, 13, 4):
+        padding = "".join(f"{n:06d} " for n in range((SLICE + shift) // 7 + 1))[: SLICE + shift]
+        found = scan(conversation(padding + "<i style='display:none'>x</i>" + PROSE))
+        assert [(f.kind, f.count) for f in found] == [("hidden_style", 1)], shift
