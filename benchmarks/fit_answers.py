@@ -87,7 +87,7 @@ class Model:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = AutoModelForCausalLM.from_pretrained(folder)
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 
     def answer(self, prompt: str) -> str:
         """The reply to one user message."""
