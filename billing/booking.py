@@ -6,38 +6,25 @@ day it is about, or, where that month is closed, in the first open one, with a n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from billing.account_days import DAY_MS, ours
 from billing.appending import appending
 from billing.finance_tables import CLOSINGS, CORRECTIONS, RECONCILIATIONS
 from billing.money import usd
 from billing.provider_exports import Export
-from billing.reader import EPOCH, LINES, MS, RECEIPTS, epoch_ms, reading
-from billing.receipt import HELD
-from billing.reconcile import (
-    ESTIMATED,
-    Delta,
-    Doubtful,
-    Ours,
-    compare,
-    corrections,
-)
+from billing.reader import EPOCH, MS, epoch_ms, reading
+from billing.reconcile import Delta, compare, corrections
 
 if TYPE_CHECKING:  # reports asks verify, which asks here
     from billing.reports import Scope
-
-_DAY_MS = 86_400_000
-_A_DAY: Any = sa.literal_column(str(_DAY_MS))
-_SKEW_MS = 3_600_000
-"""How far before its own time a request may have been posted at most, clocks being clocks."""
-_BOOKED = "reversal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,111 +120,10 @@ def reconciled(url: str) -> dict[tuple[str, date], datetime]:
 
 def _deltas(db: Connection, question: Question) -> list[Delta]:
     export = question.export
-    start, end = day_ms(export.days[0]), day_ms(export.days[-1]) + _DAY_MS
-    ours = _ours(db, question.accounts, start, end)
+    start, end = day_ms(export.days[0]), day_ms(export.days[-1]) + DAY_MS
+    ours_by_day = ours(db, question.accounts, start, end)
     today = question.now.astimezone(UTC).date()
-    return compare(export, question.accounts, ours, question.tolerance_nano, today)
-
-
-def _ours(
-    db: Connection, accounts: Sequence[str], start: int, end: int
-) -> Mapping[tuple[str, date], Ours]:
-    """Our side of each account and day with anything in it."""
-    columns = RECEIPTS.c
-    # A request is of the day it came in, also where it was posted late; the index is on posted.
-    where = (
-        columns.upstream.in_(accounts),
-        columns.posted_ms >= start - _SKEW_MS,
-        columns.at_ms >= start,
-        columns.at_ms < end,
-    )
-    day = columns.at_ms.op("/")(_A_DAY)
-    total: Any = sa.func.sum
-    sums = sa.select(
-        columns.upstream,
-        day,
-        columns.served_model,
-        sa.func.count(),
-        total(columns.prompt_tokens),
-        total(columns.completion_tokens),
-        total(columns.cost_nano - columns.gateway_cost_nano),
-    ).where(*where)
-    found: dict[tuple[str, date], Ours] = {}
-    for account, number, model, *figures in db.execute(
-        sums.group_by(columns.upstream, day, columns.served_model)
-    ):
-        key = (account, _day(int(number)))
-        requests, prompt, completion, cost = (int(value) for value in figures)
-        old = found.get(key, Ours())
-        found[key] = Ours(
-            requests=old.requests + requests,
-            prompt_tokens=old.prompt_tokens + prompt,
-            completion_tokens=old.completion_tokens + completion,
-            cost_nano=old.cost_nano + cost,
-            models=old.models | ({model} if requests else set()),
-        )
-    return _with_bookings(db, found, _doubtful(db, where))
-
-
-def _with_bookings(
-    db: Connection,
-    found: dict[tuple[str, date], Ours],
-    doubtful: Iterator[tuple[tuple[str, date], Doubtful]],
-) -> dict[tuple[str, date], Ours]:
-    """The same with what was booked before, and what is still in doubt."""
-    query = sa.select(
-        CORRECTIONS.c.account, CORRECTIONS.c.day, sa.func.sum(CORRECTIONS.c.amount_nano)
-    ).group_by(CORRECTIONS.c.account, CORRECTIONS.c.day)
-    extra: dict[tuple[str, date], int] = {}
-    for account, day, amount in db.execute(query):
-        extra[account, date.fromisoformat(day)] = int(amount)
-    lists: dict[tuple[str, date], list[Doubtful]] = {}
-    for key, one in doubtful:
-        lists.setdefault(key, []).append(one)
-    done: dict[tuple[str, date], Ours] = {}
-    for key in found.keys() | extra.keys():
-        old = found.get(key, Ours())
-        done[key] = Ours(
-            old.requests,
-            old.prompt_tokens,
-            old.completion_tokens,
-            old.cost_nano + extra.get(key, 0),
-            old.models,
-            tuple(lists.get(key, ())),
-        )
-    return done
-
-
-def _doubtful(db: Connection, where: Sequence[Any]) -> Iterator[tuple[tuple[str, date], Doubtful]]:
-    """Requests charged without a provider's count that no reversal took back yet."""
-    columns = RECEIPTS.c
-    held = sa.exists().where(LINES.c.request_id == columns.request_id, LINES.c.component == HELD)
-    undone = sa.exists().where(
-        CORRECTIONS.c.request_id == columns.request_id, CORRECTIONS.c.kind == _BOOKED
-    )
-    query = sa.select(
-        columns.upstream,
-        columns.at_ms.op("/")(_A_DAY),
-        columns.request_id,
-        columns.state,
-        held,
-        columns.team,
-        columns.project,
-        columns.key,
-        columns.served_model,
-        columns.cost_nano - columns.gateway_cost_nano,
-    ).where(
-        *where,
-        sa.or_(columns.usage_source == ESTIMATED, columns.state != "settled", held),
-        ~undone,
-    )
-    for account, number, request_id, state, on_hold, *rest in db.execute(query):
-        kind = state if state in ("orphan", "provisional") else ESTIMATED
-        if on_hold and kind == ESTIMATED:
-            kind = "unpriced"
-        team, project, key, model, cost = rest
-        one = Doubtful(request_id, kind, team, project, key, model, int(cost))
-        yield (account, _day(int(number))), one
+    return compare(export, question.accounts, ours_by_day, question.tolerance_nano, today)
 
 
 def _known(db: Connection, delta: Delta) -> bool:
@@ -346,8 +232,4 @@ def to_json(delta: Delta) -> dict[str, object]:
 
 def day_ms(day: date) -> int:
     """The first instant of a UTC day, epoch milliseconds."""
-    return (day - EPOCH.date()).days * _DAY_MS
-
-
-def _day(number: int) -> date:
-    return EPOCH.date() + timedelta(days=number)
+    return (day - EPOCH.date()).days * DAY_MS

@@ -27,7 +27,7 @@ HELD = "hold"
 """Component of a charge at the hold, one nano-dollar a unit: what was metered is unknown."""
 HELD_RATE = "0.001"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PROMPT = frozenset(
+PROMPT = frozenset(
     {
         "input",
         "cache_read",
@@ -39,7 +39,7 @@ _PROMPT = frozenset(
         "input_image",
     }
 )
-_COMPLETION = frozenset({"output", "reasoning", "output_audio", "output_image"})
+COMPLETION = frozenset({"output", "reasoning", "output_audio", "output_image"})
 _COUNTS = (
     "original_prompt_tokens",
     "sent_prompt_tokens",
@@ -217,9 +217,9 @@ def metered(lines: Iterable[Line]) -> tuple[int, int]:
     """Prompt and completion tokens that providers metered, over all attempts."""
     prompt = completion = 0
     for line in lines:
-        if line.component in _PROMPT:
+        if line.component in PROMPT:
             prompt += line.quantity
-        elif line.component in _COMPLETION:
+        elif line.component in COMPLETION:
             completion += line.quantity
     return prompt, completion
 

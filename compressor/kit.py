@@ -35,14 +35,27 @@ class Summarizer(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a summariser's call ended: its HTTP status (0: none came), and what it reported.
+
+    ``usage`` is the report as it came, or None; ``billed``: the call may cost something.
+    """
+
+    status: int
+    usage: Mapping[str, object] | None
+    billed: bool
+    provider_id: str | None = None
+
+
 class Meter(Protocol):
     """Asked before a summariser spends money, and told what was spent; from any thread."""
 
     def before(self, prompt_tokens: int, output_tokens: int) -> str | None:
         """The name of a call that may be made now, of at most so many tokens; None: it may not."""
 
-    def after(self, call: str, usage: Mapping[str, object] | None, *, billed: bool) -> None:
-        """A call has ended: ``usage`` as reported, or None; ``billed``: it may cost something."""
+    def after(self, call: str, ended: Ended) -> None:
+        """A call that ``before`` allowed has ended."""
 
 
 class Memory(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compressor.abstractive import Judge, prompt
-from compressor.kit import Meter
+from compressor.kit import Ended, Meter
 
 if TYPE_CHECKING:
     import httpx
@@ -46,11 +46,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What one call gave; ``billed``: it may have cost something."""
+    """What one call gave."""
 
     text: str | None
-    usage: Mapping[str, object] | None
-    billed: bool
+    ended: Ended
 
 
 class _Nothing:
@@ -60,7 +59,7 @@ class _Nothing:
         """No call may be made."""
         return None
 
-    def after(self, call: str, usage: Mapping[str, object] | None, *, billed: bool) -> None:
+    def after(self, call: str, ended: Ended) -> None:
         """None was."""
 
 
@@ -132,11 +131,11 @@ class OpenAISummarizer:
         call = self._meter.before(self._judge.tokens(words), body["max_tokens"])
         if call is None:
             return None
-        told = _Told(None, None, billed=True)
+        told = _Told(None, Ended(0, None, billed=True))
         try:
             told = self._sent(body, left_s)
         finally:
-            self._meter.after(call, told.usage, billed=told.billed)
+            self._meter.after(call, told.ended)
         return told.text
 
     def _sent(self, body: Mapping[str, Any], left_s: float) -> _Told:
@@ -152,17 +151,19 @@ class OpenAISummarizer:
                 timeout=httpx.Timeout(left_s, connect=min(CONNECT_S, left_s)),
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL):
-            return _Told(None, None, billed=False)
+            return _Told(None, Ended(0, None, billed=False))
         except (httpx.HTTPError, ValueError):
-            return _Told(None, None, billed=True)
+            return _Told(None, Ended(0, None, billed=True))
         fine = reply.status_code == httpx.codes.OK
         try:
             data = reply.json()
         except ValueError:
-            return _Told(None, None, billed=fine)
+            return _Told(None, Ended(reply.status_code, None, billed=fine))
         usage = data.get("usage") if isinstance(data, dict) else None
         known = usage if isinstance(usage, dict) and usage else None
-        return _Told(_content(data) if fine else None, known, billed=fine)
+        name = data.get("id") if isinstance(data, dict) else None
+        ended = Ended(reply.status_code, known, fine, name if isinstance(name, str) else None)
+        return _Told(_content(data) if fine else None, ended)
 
     def connected(self) -> httpx.Client:
         """The client that asks, opened if need be."""

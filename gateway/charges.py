@@ -30,6 +30,7 @@ class Bill:
 
     charges: tuple[Charge, ...]
     own: tuple[Line, ...]
+    own_attempts: tuple[Attempt, ...]
     uncertain: bool
 
     @property
@@ -64,8 +65,8 @@ class Bill:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every call to a provider for the client's sake."""
-        return tuple(c.attempt for c in self.charges if c.attempt is not None)
+        """Every call to a provider: the gateway's own first, since they were."""
+        return (*self.own_attempts, *(c.attempt for c in self.charges if c.attempt is not None))
 
     @property
     def source(self) -> str:
@@ -80,9 +81,10 @@ class Bill:
 
 def bill_of(snapshot: Snapshot, ex: Exchange) -> Bill:
     """The bill of an exchange that is over; the gateway makes no further call for it."""
-    own = ex.own.ended() if ex.own is not None else ()
-    uncertain = ex.own is not None and ex.own.uncertain
-    return Bill((*ex.charges, charged(snapshot, ex)), own, uncertain)
+    charges, own = (*ex.charges, charged(snapshot, ex)), ex.own
+    if own is None:
+        return Bill(charges, (), (), uncertain=False)
+    return Bill(charges, own.ended(), own.attempts, own.uncertain)
 
 
 def charged(snapshot: Snapshot, ex: Exchange) -> Charge:

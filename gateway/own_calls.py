@@ -2,24 +2,25 @@
 
 A summary by a model behind an endpoint costs money like any other call. Each one is held in
 the same windows as the request before it is sent, priced by the same book, and stands on the
-request's receipt as lines of its own (``gateway:input``, ...). What is not known of a call is
-charged as the most that it can have cost.
+request's receipt as an attempt, with the provider's own report, and lines of its own
+(``gateway:input``, ...). What is not known of a call is charged as the most that it can have
+cost.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from billing.errors import BudgetExhausted, LedgerUnavailable, PriceMissing, Throttled, UsageInvalid
 from billing.ledger import Hold, HoldRequest, Ledger
 from billing.prices import ACCOUNT, Price
-from billing.receipt import GATEWAY, Line
+from billing.receipt import GATEWAY, Attempt, Line
 from billing.usage import Usage, chat_usage, estimated
-from compressor.kit import Kit
+from compressor.kit import Ended, Kit
 from compressor.summarizer_openai import OpenAISummarizer
 from gateway.ids import new_id
 from gateway.snapshot import Snapshot
@@ -31,10 +32,13 @@ _SLACK, _MORE_TOKENS = 1.25, 64
 
 @dataclass(slots=True)
 class _Call:
-    """One call that is under way: what it may cost."""
+    """One call that is under way: where it went, when, and what it may cost."""
 
+    model: str
+    upstream: str
     most: Usage
     price: Price
+    began: float
 
 
 class OwnCalls:
@@ -49,6 +53,7 @@ class OwnCalls:
         self._lock = threading.Lock()
         self._open: dict[str, _Call] = {}
         self._lines: list[Line] = []
+        self._attempts: list[Attempt] = []
         self._ended = False
         self.wanted = wanted
         self.hold: Hold | None = None
@@ -77,24 +82,31 @@ class OwnCalls:
                 log.warning("no summary by %s: %s", section.model, refused)
                 return None
             name = new_id(self.wanted.at_ms)
-            self._open[name] = _Call(most, price)
+            began = time.perf_counter()
+            self._open[name] = _Call(section.model or "", spec.name, most, price, began)
         return name
 
-    def after(self, call: str, usage: Mapping[str, object] | None, *, billed: bool) -> None:
-        """A call has ended: ``usage`` as reported, or None; ``billed``: it may cost something."""
+    def after(self, call: str, ended: Ended) -> None:
+        """A call that ``before`` allowed has ended."""
         with self._lock:
             found = self._open.pop(call, None)
             if found is not None:  # else it was charged when the request ended
-                self._charge(call, found, usage, billed=billed)
+                self._charge(call, found, ended)
 
     def ended(self) -> tuple[Line, ...]:
         """No further call is made; the lines of all that were."""
         with self._lock:
             self._ended = True
             for name, call in self._open.items():
-                self._charge(name, call, None, billed=True)
+                self._charge(name, call, Ended(0, None, billed=True))
             self._open.clear()
             return tuple(self._lines)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The calls that have ended, in that order."""
+        with self._lock:
+            return tuple(self._attempts)
 
     @property
     def cost_nano(self) -> int:
@@ -111,18 +123,37 @@ class OwnCalls:
             self._ledger.extend(self.hold, amount)
         self.held_nano += amount
 
-    def _charge(
-        self, name: str, call: _Call, raw: Mapping[str, object] | None, *, billed: bool
-    ) -> None:
+    def _charge(self, name: str, call: _Call, ended: Ended) -> None:
         try:
-            usage = chat_usage(raw) if raw else None
+            usage = chat_usage(ended.usage) if ended.usage else None
         except UsageInvalid:
             usage = None
-        if usage is None and billed:
-            usage, self.uncertain = call.most, True
+        state = "void" if usage is None else "settled"
+        if usage is None and ended.billed:
+            usage, state, self.uncertain = call.most, "provisional", True
         if usage is not None:
             lines = call.price.lines(usage, name)
             self._lines += [replace(line, component=GATEWAY + line.component) for line in lines]
+        self._attempts.append(
+            Attempt(
+                id=name,
+                model=call.model,
+                upstream=call.upstream,
+                status=ended.status,
+                outcome=_outcome(ended),
+                ttft_ms=None,
+                duration_ms=(time.perf_counter() - call.began) * 1000,
+                provider_id=ended.provider_id,
+                usage=ended.usage,
+                state=state,
+            )
+        )
+
+
+def _outcome(ended: Ended) -> str:
+    if ended.status:
+        return "ok" if ended.status < 400 else "refused"
+    return "cut" if ended.billed else "error"
 
 
 def metered(kit: Kit, calls: OwnCalls | None) -> Kit:

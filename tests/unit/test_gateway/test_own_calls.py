@@ -185,9 +185,21 @@ async def test_a_summary_is_held_before_it_is_asked_for_and_billed(
     assert len({line.attempt for line in own}) == count
     assert receipt.gateway_cost_nano == sum(line.amount_nano for line in own) == count * OWN
     assert receipt.cost_nano == 11 * 100_000 + 5 * 200_000 + count * OWN
+    *calls, answer = receipt.attempts
+    assert {call.id for call in calls} == {line.attempt for line in own}
+    assert {(call.model, call.upstream, call.status) for call in calls} == {("short", "local", 200)}
+    assert [dict(call.usage) for call in calls] == [USAGE] * count
+    assert {call.state for call in calls} == {answer.state} == {"settled"}
     assert receipt.saved_by["gateway"] == -count * OWN
     assert sum(receipt.saved_by.values()) == receipt.saved_nano
     assert receipt.usage_source == "provider"
+
+
+_ENDS = {
+    (500, 0): ("refused", "void"),
+    (500, OWN): ("refused", "settled"),
+    (200, None): ("ok", "provisional"),
+}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +220,8 @@ async def test_a_summary_that_failed_costs_what_it_may_have_cost(
     receipt = await served(house)
     count = len(endpoint.asked)
     assert count >= 1
+    outcome, state = _ENDS[answer[0], each]
+    assert {(one.outcome, one.state) for one in receipt.attempts[:-1]} == {(outcome, state)}
     if each is None:
         assert receipt.gateway_cost_nano > 0
         assert receipt.usage_source == "estimated"
