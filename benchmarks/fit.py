@@ -38,6 +38,7 @@ from compressor.media import media_rule  # noqa: E402
 from compressor.protect import open_spans  # noqa: E402
 from compressor.recipe import Fitted, Recipe, Way  # noqa: E402
 from compressor.relevance import rank_pieces  # noqa: E402
+from compressor.text import WORD  # noqa: E402
 from compressor.tokens import load_counter  # noqa: E402
 from compressor.trim import choose, take_apart  # noqa: E402
 from router.fitting import NEED_SURE  # noqa: E402
@@ -111,7 +112,7 @@ def run_row(row: dict[str, Any], kit: Kit, found: dict[str, list[dict[str, Any]]
             started = time.process_time()
             fitted = fit(conversation, measurement, Recipe(Way.TRIM, int(target)), kit)
             took = time.process_time() - started
-            kept = covered(qa["evidence"], _sent(conversation, fitted))
+            kept = survived(context, qa["evidence"], conversation, fitted)
             always = kept
             if fitted.refused:
                 always = covered(qa["evidence"], forced(conversation, measurement, target, kit))
@@ -147,9 +148,22 @@ def forced(conversation: Conversation, measurement: Measurement, target: float, 
     return [(found.pieces[at].start, found.pieces[at].end) for at in kept]
 
 
-def _sent(conversation: Conversation, fitted: Fitted) -> Spans:
-    whole = conversation.messages[0].text
-    return kept_spans(whole, fitted.edits[0].text) if fitted.edits else [(0, len(whole))]
+def survived(
+    context: str, evidence: Sequence[dict[str, int]], conversation: Conversation, fitted: Fitted
+) -> float:
+    """Share of the evidence in what would be sent.
+
+    A trim by characters. A lossless form has the same content in another order of words,
+    so there the share of the evidence's own words counts.
+    """
+    if not fitted.edits:
+        return 1.0
+    sent = fitted.edits[0].text
+    if fitted.way is Way.LOSSLESS:
+        known = set(WORD.findall(sent))
+        said = [word for e in evidence for word in WORD.findall(context[e["start"] : e["end"]])]
+        return sum(word in known for word in said) / max(1, len(said))
+    return covered(evidence, kept_spans(conversation.messages[0].text, sent))
 
 
 def compare(row: dict[str, Any], kit: Kit, other: Headroom) -> Iterator[dict[str, Any]]:

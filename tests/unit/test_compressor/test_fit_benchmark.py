@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from compressor.fit import fit
+from compressor.kit import Kit
+from compressor.measure import measure
+from compressor.media import media_rule
+from compressor.recipe import Recipe, Way
+from compressor.tokens import load_counter
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "benchmarks" / "fit.py"
 BENCHMARK = runpy.run_path(str(SCRIPT))
@@ -78,6 +85,21 @@ def test_a_rewritten_text_counts_word_for_word() -> None:
     evidence = [{"start": 0, "end": len(context)}]
     assert OTHERS["echoed"](context, evidence, "second line here, then first line here") == 1.0
     assert OTHERS["echoed"](context, evidence, "first  line here") == pytest.approx(13 / 27)
+
+
+def test_a_lossless_form_counts_by_its_words() -> None:
+    """Columns hold every word of the records, though not side by side."""
+    rows = [{"order": n, "city": f"Town{n}", "price": n + 0.25} for n in range(60)]
+    context = json.dumps(rows, indent=1)
+    start = context.index('"city": "Town7"')
+    evidence = [{"start": start, "end": start + 15}]
+    conversation = BENCHMARK["chat"](context, "What is the price for Town7?")
+    counter = load_counter("o200k_base")
+    measurement = measure(conversation, counter, media_rule("openai_tiles"))
+    recipe = Recipe(Way.LOSSLESS, measurement.prompt_tokens // 2)
+    fitted = fit(conversation, measurement, recipe, Kit(counter, None))
+    assert fitted.way is Way.LOSSLESS
+    assert BENCHMARK["survived"](context, evidence, conversation, fitted) == 1.0
 
 
 def test_a_reply_is_right_when_it_holds_an_answer() -> None:
