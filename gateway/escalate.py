@@ -38,8 +38,17 @@ def step_up(ex: Exchange) -> Candidate | None:
 
 
 def fault_of(request: ChatRequest, body: bytes) -> str | None:
-    """What is wrong with a whole answer, or None: one short code."""
-    data = orjson.loads(body)
+    """What is wrong with a whole answer, or None: one short code.
+
+    An answer of no known form is not judged: the client may know more of it.
+    """
+    try:
+        return _fault(request, orjson.loads(body))
+    except (TypeError, AttributeError):
+        return None
+
+
+def _fault(request: ChatRequest, data: Mapping[str, Any]) -> str | None:
     wire = WIRES[request.wire]
     finish, facts = wire.answer(data).finish_reason, request.facts
     calls = list(_calls(data))

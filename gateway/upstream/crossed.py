@@ -16,6 +16,8 @@ from gateway.wire.registry import WIRES
 
 # Headers that mean something to one wire's providers only.
 _OWN = ("anthropic-", "openai-")
+# What reading JSON of another shape than the wire's raises.
+_UNFORMED = (ValueError, TypeError, AttributeError, KeyError, IndexError)
 
 
 class CrossingUpstream:
@@ -50,6 +52,11 @@ class CrossingUpstream:
             raise InvalidRequest(
                 f"model {call.model!r} is served on another wire, which cannot take this request: "
                 f"{error}"
+            ) from None
+        except _UNFORMED as error:
+            raise InvalidRequest(
+                f"model {call.model!r} is served on another wire, and this body has a field of a "
+                f"form that cannot be translated ({type(error).__name__}); see the wire's reference"
             ) from None
         crossed = replace(
             call,
@@ -101,7 +108,12 @@ class CrossedReply:
         problem = WIRES[self._crossing.to].unsound(data)
         if problem is not None:
             raise UpstreamFailed(f"upstream {self._name!r} answered 200 {problem}")
-        return orjson.dumps(self._crossing.back(data, self._names))
+        try:
+            return orjson.dumps(self._crossing.back(data, self._names))
+        except _UNFORMED as error:
+            raise UpstreamFailed(
+                f"upstream {self._name!r} sent an answer of no known form ({type(error).__name__})"
+            ) from None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See ``Opened.chunks``."""
@@ -120,7 +132,7 @@ class CrossedReply:
         found, events.found = events.found, []
         try:
             return b"".join(back.event(each) for each in found if isinstance(each, dict))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except _UNFORMED as error:
             raise BrokenOff(
                 f"upstream {self._name!r} sent an event of no known form ({type(error).__name__})"
             ) from None

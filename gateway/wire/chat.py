@@ -9,6 +9,7 @@ from billing.usage import chat_usage
 from compressor.conversation import Conversation, Media, Message, Part, PartKind, Path
 from gateway.errors import InvalidRequest
 from gateway.exchange import ChatRequest, ClientHeaders
+from gateway.stream import text_of
 from gateway.wire import body as bodies
 from gateway.wire import chat_answer
 from gateway.wire.chat_stream import ChatStream, error_event
@@ -98,8 +99,8 @@ def _part(part: object, kind: PartKind, path: Path, call_id: str | None) -> Part
     if not isinstance(part, dict):
         raise wrong(f"messages[{path[1]}].content[{path[3]}]", part, "an object with a type")
     mark = "cache_control" in part
-    text = part.get("text")
-    if isinstance(text, str) and part.get("type") in {"text", "input_text", "output_text", None}:
+    text, named = part.get("text"), text_of(part.get("type", "text"))
+    if isinstance(text, str) and named in {"text", "input_text", "output_text"}:
         return Part(kind, text, (*path, "text"), call_id=call_id, cache_mark=mark)
     match part.get("type"):
         case "image_url":

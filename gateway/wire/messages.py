@@ -9,6 +9,7 @@ from typing import Any
 from billing.usage import messages_usage
 from compressor.conversation import Conversation, Media, Message, Part, PartKind, Path
 from gateway.exchange import ChatRequest, ClientHeaders
+from gateway.stream import text_of
 from gateway.wire import body as bodies
 from gateway.wire import messages_answer
 from gateway.wire.messages_stream import MessagesStream, error_event
@@ -110,7 +111,7 @@ def _block(block: object, path: Path) -> Part:
     if not isinstance(block, dict):
         raise wrong(".".join(map(str, path)), block, "an object with a type")
     mark = "cache_control" in block
-    kind, text = block.get("type"), block.get("text")
+    kind, text = text_of(block.get("type")), block.get("text")
     if kind == "text" and isinstance(text, str):
         return Part(PartKind.TEXT, text, (*path, "text"), cache_mark=mark)
     if kind == "image":
@@ -203,8 +204,8 @@ def _effort(body: Mapping[str, Any]) -> str | None:
     effort = config.get("effort") if isinstance(config, dict) else None
     if isinstance(effort, str):
         return effort
-    thinks = isinstance(thinking, dict) and thinking.get("type") in {"enabled", "adaptive"}
-    return "medium" if thinks else None
+    kind = text_of(thinking.get("type")) if isinstance(thinking, dict) else None
+    return "medium" if kind in {"enabled", "adaptive"} else None
 
 
 WIRE = Wire(

@@ -132,7 +132,7 @@ keys: {{ main: {key.hash} }}
 
 @pytest.mark.parametrize("route", sorted(VALID))
 @settings(
-    max_examples=250, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_a_bent_body_is_never_a_failure_of_ours(
