@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     ClientGone,
     Draining,
     EncodingUnsupported,
@@ -15,6 +17,7 @@ from gateway.errors import (
 )
 from gateway.exchange import ClientHeaders
 
+SLOW_S = 30.0
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -76,6 +79,7 @@ async def read_body(receive: Receive, admission: Admission) -> bytes:
 
     Raises:
         BodyTooLarge: while reading.
+        BodyTooSlow: nothing more came for half a minute.
         ClientGone: the client left first.
     """
     message = await receive()
@@ -87,7 +91,13 @@ async def read_body(receive: Receive, admission: Admission) -> bytes:
         return first
     pieces, size = [first], len(first)
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(SLOW_S):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTooSlow(
+                f"no more of the request body came for {SLOW_S:g} s after {size:,} bytes"
+            ) from None
         if message["type"] == "http.disconnect":
             raise ClientGone("the client left while sending its request")
         piece = message.get("body", b"")

@@ -81,6 +81,10 @@ class BodyTooLarge(GatewayError):
     """A body over the limit, judged on Content-Length and while reading."""
 
 
+class BodyTooSlow(GatewayError):
+    """A body that stopped coming."""
+
+
 class EncodingUnsupported(GatewayError):
     """A Content-Encoding that is not taken."""
 
@@ -171,6 +175,7 @@ TABLE: Mapping[type[Exception], Row] = {
     NotFound: Row(404, "not_found_error", "not_found", _NO_RETRY),
     UnknownModel: Row(404, "invalid_request_error", "model_not_found", _NO_RETRY),
     MethodNotAllowed: Row(405, "invalid_request_error", "method_not_allowed", _NO_RETRY),
+    BodyTooSlow: Row(408, "invalid_request_error", "body_too_slow"),
     IdempotencyBusy: Row(409, "idempotency_error", "idempotency_in_flight"),
     IdempotencyGone: Row(409, "idempotency_error", "idempotency_result_gone", _NO_RETRY),
     BodyTooLarge: Row(413, "invalid_request_error", "body_too_large", _NO_RETRY),

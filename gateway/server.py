@@ -18,6 +18,7 @@ from pathlib import Path
 import uvicorn
 
 from gateway.app import App, create_app
+from gateway.edge import EdgeProtocol
 from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 from gateway.workers_metrics import Peers
@@ -69,7 +70,7 @@ def serve_on(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=EdgeProtocol,
         lifespan="on",
         access_log=False,
         server_header=False,
