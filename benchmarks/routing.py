@@ -7,13 +7,16 @@ Metrics as RouteLLM defines them: APGR is the area under the recovered quality g
 the share of calls to the strong model (random: 0.5); CPT50 and CPT80 the share needed for
 50% and 80% of the gap. AUROC and ECE are of ``small_is_enough`` against "the weak model
 did as well". The shipped weights are used and nothing is fitted on the file; random and
-prompt length stand beside it, computed in the same way.
+prompt length stand beside it, computed in the same way, with ``--litellm`` also litellm's
+rule-based complexity router (its own code, in a process of its own). ``--plot OUT.svg``
+draws quality against the share of strong calls.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks._routing_plot import drawing
 from router.complexity import Complexity, bundled_complexity
 from router.plan import RequestFacts
 
@@ -100,8 +104,32 @@ def interval(score: Array, gain: Array) -> list[float] | None:
     return [float(v) for v in np.percentile(drawn, [2.5, 97.5])] if drawn else None
 
 
-def measure(rows: Sequence[dict[str, Any]], scores: Sequence[Complexity]) -> dict[str, Any]:
-    """All figures by slice, ours and the baselines'."""
+def litellm_scores(file: str) -> Array:
+    """What litellm's complexity router scores each row of ``file``."""
+    command = [sys.executable, "-m", "benchmarks._routing_litellm", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return np.array(json.loads(done.stdout.splitlines()[-1]), dtype=float)
+
+
+def plot(rows: Sequence[dict[str, Any]], columns: dict[str, Array]) -> str:
+    """An SVG of the recovered gap against the share of strong calls, a panel a slice."""
+    gap = np.array([float(row["strong_correct"]) - float(row["weak_correct"]) for row in rows])
+    families = np.array([family(row["source"]) for row in rows])
+    panels = {}
+    for name in sorted(set(families)):
+        here = families == name
+        if gap[here].sum() > 0:
+            panels[name] = {
+                label: recovered(column[here], gap[here]).tolist()
+                for label, column in columns.items()
+            }
+    return drawing(panels)
+
+
+def measure(
+    rows: Sequence[dict[str, Any]], scores: Sequence[Complexity], peer: Array | None = None
+) -> dict[str, Any]:
+    """All figures by slice, ours and the baselines'; ``peer`` is litellm's score a row."""
     gain_of = np.array([score.gain for score in scores])
     enough = np.array([score.small_is_enough for score in scores])
     gap = np.array([float(row["strong_correct"]) - float(row["weak_correct"]) for row in rows])
@@ -124,9 +152,12 @@ def measure(rows: Sequence[dict[str, Any]], scores: Sequence[Complexity]) -> dic
             "cpt50_length": cpt(lengths[here], gap[here], 0.5),
             "cpt80_length": cpt(lengths[here], gap[here], 0.8),
         }
+        if peer is not None:
+            slices[name]["apgr_litellm"] = apgr(peer[here], gap[here])
     both = np.isin(families, ["routellm/mmlu", "routellm/gsm8k"])
     result = {"slices": slices}
-    for key, column in (("mean_apgr", "apgr"), ("mean_apgr_length", "apgr_length")):
+    for column in ("apgr", "apgr_length", *(["apgr_litellm"] if peer is not None else [])):
+        key = f"mean_{column}"
         known = [part[column] for part in slices.values() if part[column] is not None]
         result[key] = float(np.mean(known)) if known else None
     if both.any():
@@ -154,6 +185,12 @@ def table(result: dict[str, Any]) -> str:
             f"{shown(part['cpt50'], 1):>7}{shown(part['cpt80'], 1):>7}"
             f"{shown(part['auroc']):>7}{shown(part['ece']):>7}"
         )
+    if "mean_apgr_litellm" in result:
+        lines += [
+            f"{name}: litellm's complexity router {shown(part['apgr_litellm'])}"
+            for name, part in result["slices"].items()
+        ]
+        lines.append(f"mean of litellm's router {shown(result['mean_apgr_litellm'])}")
     lines.append(
         f"mean APGR {shown(result['mean_apgr'])}, "
         f"of prompt length {shown(result['mean_apgr_length'])}"
@@ -191,6 +228,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--scores", help="write id, small_is_enough, gain a row to this file")
     parser.add_argument("--time", action="store_true", help="also time the score by prompt size")
+    parser.add_argument("--litellm", action="store_true", help="also litellm's own router")
+    parser.add_argument("--plot", type=Path, help="draw the curves to this SVG")
     arguments = parser.parse_args()
     try:
         lines = Path(arguments.file).read_text(encoding="utf-8").splitlines()
@@ -205,7 +244,16 @@ def main() -> int:
             for row, score in zip(rows, scores, strict=True):
                 line = {"id": row["id"], "small_is_enough": score.small_is_enough}
                 out.write(json.dumps({**line, "gain": score.gain}) + "\n")
-    result = measure(rows, scores)
+    peer = litellm_scores(arguments.file) if arguments.litellm else None
+    if arguments.plot:
+        columns = {
+            "the score": np.array([score.gain for score in scores]),
+            "prompt length": np.array([float(len(row["prompt"])) for row in rows]),
+        }
+        if peer is not None:
+            columns["litellm"] = peer
+        arguments.plot.write_text(plot(rows, columns), encoding="utf-8")
+    result = measure(rows, scores, peer)
     if arguments.time:
         result["timings"] = timings()
     print(json.dumps(result) if arguments.json else table(result))
