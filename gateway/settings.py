@@ -231,7 +231,13 @@ def policy_of(
     if key.region is not None:
         policy = narrow(policy, allow=served_in(key.region, models, upstreams))
     word = key.prefer.get("fit")
-    return narrow(policy, forbid=key.forbid, prefer_fit=None if word is None else str(word))
+    return narrow(
+        policy,
+        forbid=key.forbid,
+        prefer_fit=None if word is None else str(word),
+        prefer_recent=key.prefer.get("keep_recent"),
+        prefer_ratio=key.prefer.get("ratio"),
+    )
 
 
 def served_in(

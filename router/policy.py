@@ -211,6 +211,8 @@ def narrow(
     allow: Collection[str] | None = None,
     forbid: Collection[str] = (),
     prefer_fit: str | None = None,
+    prefer_recent: object = None,
+    prefer_ratio: object = None,
 ) -> RoutePolicy:
     """``policy`` as it holds one level further down (team, project or key).
 
@@ -220,6 +222,7 @@ def narrow(
         forbid: words of ``FORBIDDABLE``, added for good.
         prefer_fit: ``hard`` fits harder; ``off``, ``lossless``, ``trim`` or ``compress``
             name the strongest way wanted. Never adds a way that was not allowed above.
+        prefer_recent, prefer_ratio: ``fit.keep_recent`` and ``fit.ratio`` of this level.
     Raises:
         PolicyInvalid: a word that nothing knows.
     """
@@ -230,6 +233,11 @@ def narrow(
     narrowed = replace(policy, forbid=policy.forbid | frozenset(forbid))
     if allow is not None:
         narrowed = replace(narrowed, permitted=(*policy.permitted, frozenset(allow)))
+    if prefer_recent is not None:
+        policy = replace(policy, keep_recent=int(_figure("keep_recent", prefer_recent, 256, 10**7)))
+    if prefer_ratio is not None:
+        policy = replace(policy, ratio=_figure("ratio", prefer_ratio, 1.01, 100.0))
+    narrowed = replace(narrowed, keep_recent=policy.keep_recent, ratio=policy.ratio)
     if prefer_fit is None:
         return narrowed
     if prefer_fit == "hard":
@@ -238,6 +246,15 @@ def narrow(
     strongest = Way.WHOLE if prefer_fit == "off" else _way(prefer_fit)
     kept = tuple(way for way in policy.allow if at_most(way, strongest))
     return replace(narrowed, allow=kept)
+
+
+def _figure(name: str, value: object, least: float, most: float) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not least <= float(value) <= most:  # type: ignore[arg-type]  # a number by now
+        raise PolicyInvalid(
+            f"prefer.{name} is {value!r}; expected a number from {least:g} to {most:g}"
+        )
+    return float(value)  # type: ignore[arg-type]  # checked above
 
 
 def at_most(way: Way, strongest: Way) -> bool:

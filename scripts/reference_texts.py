@@ -77,7 +77,7 @@ _NODE = {
     "forbid": "Never here or below: `route`, `downgrade`, `lossless`, `trim`, `compress`, "
     "`response_cache`, `fallback`.",
     "prefer": "`{ fit: ... }`: `off`, `lossless`, `trim`, `compress` or `hard`, the strongest way "
-    "wanted here.",
+    "wanted here; `keep_recent` and `ratio` stand above those of `fit`.",
     "holdout": "The share of sessions sent untouched here, such as `5% of sessions`.",
     "region": "A region that requests must stay in: only models whose `region` is the same serve "
     "them (see `upstreams.NAME.region`); one without a region never does.",

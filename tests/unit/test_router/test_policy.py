@@ -96,3 +96,14 @@ def test_words_that_nothing_knows_are_refused() -> None:
         narrow(POLICY, forbid=["trimm"])
     with pytest.raises(PolicyInvalid, match="unknown fit 'soft'"):
         narrow(POLICY, prefer_fit="soft")
+
+
+def test_a_team_has_recent_tokens_and_a_ratio_of_its_own() -> None:
+    """The nearest figure holds, `hard` is reckoned from it, and a wrong one is refused."""
+    own = narrow(POLICY, prefer_recent=8192, prefer_ratio=4)
+    assert (own.keep_recent, own.ratio) == (8192, 4.0)
+    hard = narrow(POLICY, prefer_recent=8192, prefer_ratio=4, prefer_fit="hard")
+    assert (hard.keep_recent, hard.ratio) == (4096, 8.0)
+    for wrong in ({"prefer_recent": 10}, {"prefer_ratio": 1}, {"prefer_ratio": "x"}):
+        with pytest.raises(PolicyInvalid, match=r"prefer\.\w+ is .*expected a number"):
+            narrow(POLICY, **wrong)
