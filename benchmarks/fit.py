@@ -160,9 +160,8 @@ def survived(
         return 1.0
     sent = fitted.edits[0].text
     if fitted.way is Way.LOSSLESS:
-        known = set(WORD.findall(sent))
         said = [word for e in evidence for word in WORD.findall(context[e["start"] : e["end"]])]
-        return sum(word in known for word in said) / max(1, len(said))
+        return sum(word in sent for word in said) / max(1, len(said))
     return covered(evidence, kept_spans(conversation.messages[0].text, sent))
 
 
