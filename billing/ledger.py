@@ -319,6 +319,11 @@ class Ledger:
             writer = self._live()
             return writer.refusal() or writer.trouble
 
+    def refusing(self) -> str | None:
+        """Why no new request can be held just now, or None; the tables may still be behind."""
+        with self._lock:
+            return self._live().refusal()
+
     def flush(self, timeout_s: float = 30.0) -> None:
         """Everything appended so far is in the database. Raises LedgerUnavailable."""
         self._live().flush(timeout_s)

@@ -148,6 +148,6 @@ def policy_replay(
     now = datetime.now(UTC)  # noqa: TID251 - a command's clock
     try:
         code = run(settings, ledger, (period, now), limit, as_json=as_json)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         raise fail(str(error)) from None
     raise typer.Exit(code)

@@ -28,13 +28,12 @@ def run(
     """Replay and print; 1 where the same policy now makes other plans, else 0.
 
     Raises:
-        ValueError: no such period, or a ledger URL of another kind. FileNotFoundError: no
-            ledger there.
+        ValueError: no such period, no ledger there, or a ledger URL of another kind.
     """
     url = ledger or settings.database
     span = parse_period(*period)
-    if not exists(url):
-        raise FileNotFoundError(f"no ledger at {url}; name one with --ledger sqlite:///...")
+    if ledger and not exists(ledger):
+        raise ValueError(f"there is no ledger at {ledger}: correct --ledger, or leave it out")
     try:
         total = how_many(url, span, limit)
         columns = (

@@ -22,16 +22,21 @@ def healthz(request: Request) -> dict[str, str]:
 
 @api.get("/readyz")
 def readyz(request: Request) -> JSONResponse:
-    """Whether requests can be served now; 503 while starting, draining or without a ledger."""
+    """Whether requests can be served now; 503 while starting, draining or without a journal.
+
+    A database that is locked, full or away does not unmake readiness: the journal is the record
+    until it is back, and to take every process away for it would turn a delay into an outage.
+    """
     shell = shell_of(request)
     if shell.admission.draining:
         state = "draining"
     elif not shell.ready:
         state = "starting"
-    elif shell.ledger.trouble() is not None:  # the log has the details
+    elif shell.ledger.refusing() is not None:  # the log has the details
         state = "ledger_unavailable"
     else:
-        return JSONResponse({"status": "ready"})
+        behind = {"ledger": "behind"} if shell.ledger.trouble() is not None else {}
+        return JSONResponse({"status": "ready", **behind})
     return JSONResponse({"status": state}, status_code=503, headers={"retry-after": "1"})
 
 

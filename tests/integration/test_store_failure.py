@@ -155,6 +155,46 @@ def test_a_server_that_goes_away_while_running(tmp_path: Path, policy: str) -> N
         assert verify(url) == []
 
 
+@SLOW
+def test_a_server_that_goes_away_under_a_gateway(tmp_path: Path) -> None:
+    """What was not claimed is 503 with Retry-After, the provider is not asked, and it mends."""
+    key = Key.new()
+    reply = {"m": plain(200, completion())}
+    with (
+        postgresql_server() as server,
+        database(server) as url,
+        FaultServer(reply) as provider,
+    ):
+        config = f"""
+database: {url}
+upstreams: {{ p: {{ kind: openai, base_url: "{provider.url}/v1", api_key: k }} }}
+models: {{ m: {{ upstream: p, context_window: 100000, price: {{ input: 1, output: 100000 }} }} }}
+routing: {{ mode: observe, baseline: m }}
+teams: {{ t: {{ keys: [k], budget: 100 per day }} }}
+keys: {{ k: {key.hash} }}
+"""
+        dear = {**BODY, "max_tokens": 900}  # 90 USD to hold
+        with (
+            gateway(tmp_path, config) as running,
+            http(running.url, authorization=f"Bearer {key.secret}") as client,
+        ):
+            first = client.post("/v1/chat/completions", json={**BODY, "max_tokens": 1})
+            assert first.status_code == 200
+            until(lambda: totals(url)["requests"] == 1)
+            with away(server, url):
+                asked = provider.calls["m"]
+                refused = client.post("/v1/chat/completions", json=dear)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (
+                    503, "ledger_unavailable",
+                )  # fmt: skip
+                assert int(refused.headers["retry-after"]) >= 1
+                assert provider.calls["m"] == asked
+                assert client.get("/readyz").status_code == 200
+            until(lambda: client.post("/v1/chat/completions", json=dear).status_code == 200)
+        assert totals(url)["open_holds"] == 0
+        assert verify(url) == []
+
+
 def held_of(ledger: Ledger) -> tuple[int, int]:
     """Spent and held of the one budget."""
     (window,) = ledger.budgets(PATH, None)

@@ -200,12 +200,15 @@ def test_prices_are_shown_for_a_declared_model_and_for_any(file: Path) -> None:
     "command",
     [
         ["ledger", "totals"], ["ledger", "verify"], ["ledger", "rollup"], ["dashboard"],
-        ["savings"], ["export"], ["close", "2026-01"],
+        ["savings"], ["export"], ["close", "2026-01"], ["policy", "replay", "30d"],
+        ["reconcile", "bill.csv", "--account", "openai"],
+        ["reconcile", "bill.csv", "--account", "openai", "--book"],
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_a_ledger_that_is_not_there_is_not_made_by_reading(file: Path, command: list[str]) -> None:
     """Exit 2 and where it was looked for, instead of zeros that nobody spent."""
+    file.with_name("bill.csv").write_text("day,cost_usd\n2026-01-02,1\n")
     done = RUN.invoke(app, command)
     assert done.exit_code == 2
     assert f"no ledger at {file.with_name('weir.db').absolute()}" in done.stderr

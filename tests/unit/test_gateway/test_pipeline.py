@@ -459,6 +459,28 @@ async def test_a_draining_gateway_refuses_and_an_overfull_one_too(serving: Servi
     assert all(a.headers["retry-after"] for a in (inner[0], late))
 
 
+async def test_a_full_database_leaves_the_gateway_ready(serving: Serving) -> None:
+    """What can be journalled is served: /readyz is 200 and says that the tables are behind."""
+    upstream = FakeUpstream(plain_reply())
+    async with serving(upstream) as client:
+        ledger = client.app.shell.ledger
+        write = ledger._store._write
+        pages = write.execute("PRAGMA page_count").fetchone()[0]
+        write.execute(f"PRAGMA max_page_count = {pages}")
+        asked = 0
+        while ledger.trouble() is None:
+            asked += 1
+            assert asked < 2000
+            assert (await client.ask(ASK)).status == 200
+        transport = httpx.ASGITransport(app=client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://weir") as web:
+            found = await web.get("/readyz")
+        served = (await client.ask(ASK)).status
+        write.execute("PRAGMA max_page_count = 1073741823")
+    assert (found.status_code, found.json()) == (200, {"status": "ready", "ledger": "behind"})
+    assert served == 200
+
+
 async def test_a_full_disk_is_503_without_a_path_and_readiness_follows_it(
     serving: Serving, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
