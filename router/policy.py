@@ -224,7 +224,7 @@ def narrow(
             name the strongest way wanted. Never adds a way that was not allowed above.
         prefer_recent, prefer_ratio: ``fit.keep_recent`` and ``fit.ratio`` of this level.
     Raises:
-        PolicyInvalid: a word that nothing knows.
+        PolicyInvalid: a word that nothing knows, a figure out of range.
     """
     unknown = sorted(set(forbid) - FORBIDDABLE)
     if unknown:
