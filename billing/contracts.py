@@ -66,7 +66,8 @@ class Clause:
 
     ``accounts``: names of upstreams, empty for all. ``provider`` None and ``model`` "*" mean
     any. ``factor`` multiplies the rates of tokens, never fees by the call. ``when`` are the
-    dimensions (service tier, batch) it is for, none being the standard ones.
+    dimensions (service tier, batch) it is for, none being the standard ones. ``public``: the
+    provider's own uplift, part of its list price.
     """
 
     layer: str
@@ -81,6 +82,7 @@ class Clause:
     span: Span = Span()
     author: str = ""
     final: bool = False
+    public: bool = False
 
     def covers(self, account: str | None, provider: str, names: tuple[str, ...]) -> bool:
         """Whether it speaks of a model, by any of its names, on an account."""
@@ -332,6 +334,7 @@ def parse_regions(text: str) -> tuple[Clause, ...]:
                 region=row["region"],
                 span=terms.span(),
                 author=row["source"],
+                public=True,
             )
         )
     return tuple(made)

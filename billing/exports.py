@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from billing.booking import Booked, booked, reconciled
 from billing.closing import closed_until
-from billing.money import usd
+from billing.money import half_even, text_ratio, usd
 from billing.reader import LINES, RECEIPTS, reading
 from billing.receipt import GATEWAY, HELD, HELD_RATE, iso_ms
 from billing.reports import Scope
@@ -80,6 +80,21 @@ class Charge:
     price_book: str
     rule: str
     first: bool
+
+    @property
+    def list_rate(self) -> str:
+        """The provider's list price, USD per million units; what was charged where they agree."""
+        said = (self.receipt.get("decision") or {}).get("list") or {}
+        found: str = said.get(self.attempt, {}).get(self.component, self.rate)
+        return found
+
+    @property
+    def list_nano(self) -> int:
+        """What the quantity costs at the list price."""
+        if self.list_rate == self.rate:
+            return self.amount_nano
+        numerator, denominator = text_ratio(self.list_rate)
+        return half_even(self.quantity * numerator, denominator)
 
 
 def charges(url: str, scope: Scope) -> Iterator[Charge]:
@@ -216,8 +231,8 @@ def focus_row(charge: Charge) -> dict[str, Any]:
         "ContractedUnitPrice": charge.rate,
         "EffectiveCost": cost,
         "InvoiceIssuerName": upstream,
-        "ListCost": cost,
-        "ListUnitPrice": charge.rate,
+        "ListCost": usd(charge.list_nano),
+        "ListUnitPrice": charge.list_rate,
         "PricingCategory": "Standard",
         "PricingQuantity": f"{Decimal(charge.quantity) / _MILLION:f}",
         "PricingUnit": f"1M {unit}",

@@ -10,7 +10,7 @@ images and tool calls are dearer than any parent, so they raise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class Price:
 
     ``rates`` by component; ``book`` the hash of the price book; ``rule`` names the entry.
     ``unpriced``: nobody knows the price, these are the rates of the declared ceiling.
+    ``listed``: the provider's own, where a contract or the configuration says otherwise.
     """
 
     provider: str
@@ -55,6 +56,7 @@ class Price:
     rule: str
     free: bool = False
     unpriced: bool = False
+    listed: Mapping[str, Rate] = field(default_factory=dict)
     _known: dict[str, tuple[Rate, dict[int, _Charge]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -124,6 +126,21 @@ class Price:
             cost = half_even(quantity * numerator, denominator)
             lines.append(Line(attempt, name, quantity, charge.text, cost, self.book, charge.rule))
         return tuple(lines)
+
+    def list_rates(self, usage: Usage) -> dict[str, str]:
+        """The provider's list rate of each component of a usage whose charged rate is another."""
+        if not self.listed:
+            return {}
+        public, prompt = replace(self, rates=self.listed, listed={}), usage.prompt_tokens
+        found = {}
+        for name, _ in self._quantities(usage):
+            try:
+                said = rate_text(public.rate(name, prompt))
+            except PriceMissing:
+                continue  # only the contract has a price for it
+            if said != self._charge(name, prompt).text:
+                found[name] = said
+        return found
 
     def _charge(self, name: str, prompt_tokens: int) -> _Charge:
         """How a component is charged at this size; each step of its rate is worked out once."""

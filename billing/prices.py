@@ -189,17 +189,20 @@ class PriceBook:
             return Price(provider, model, {}, self.hash, f"{provider}/{model}", free=True)
         rates: dict[str, Rate] = {}
         found: dict[str, Rate] = {}
+        listed: dict[str, Rate] = {}
         rule = f"{provider}/{model}"
         if entry is not None:
             rates, found = self._base_rates(entry, at, when, layers)
             rule = f"{self._base.name}:{entry.provider}/{entry.model}"
             rule += "".join(f";{name}={value}" for name, value in sorted(when.items()))
+            if not all(clause.public for clause in layers):
+                listed = _laid(rates, found, [c for c in layers if c.public], when)
         elif not all(any(c.when.get(n) == v for c in layers) for n, v in when.items()):
             raise PriceMissing(provider, model, _dimensions(when))
         rates = _laid(rates, found, layers, when)
         if not rates:
             raise PriceMissing(provider, model)
-        return Price(provider, model, rates, self.hash, rule)
+        return Price(provider, model, rates, self.hash, rule, listed=listed)
 
     def _base_rates(
         self, entry: Entry, at: datetime, when: Mapping[str, str], layers: Sequence[Clause]

@@ -19,6 +19,7 @@ from billing.savings import CLEAN_DELTA, Cleanliness, Savings, cleanliness, meas
 from billing.split import Split
 
 ROUTED = "routed"
+_ONE_DOLLAR = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +146,16 @@ def in_words(found: Report) -> str:
     savings = found.savings
     if not savings.routed_sessions:
         return "Nothing was routed in this range, so nothing was saved and nothing was lost."
+    digits = _places(found)
     verb = "saved" if savings.saved_nano >= 0 else "lost"
     verdict = (
-        f"Routing {verb} ${_dollars(abs(savings.saved_nano))} "
-        f"({abs(savings.share):.1%} of ${_dollars(savings.tokenmaxxed_nano)})"
+        f"Routing {verb} ${_dollars(abs(savings.saved_nano), digits)} "
+        f"({abs(savings.share):.1%} of ${_dollars(savings.tokenmaxxed_nano, digits)})"
     )
     if savings.low_nano is not None and savings.high_nano is not None:
         verdict += (
-            f"; with 95% confidence between ${_dollars(savings.low_nano)} and "
-            f"${_dollars(savings.high_nano)}"
+            f"; with 95% confidence between ${_dollars(savings.low_nano, digits)} and "
+            f"${_dollars(savings.high_nano, digits)}"
         )
     said = [verdict, _trust(savings), _quality(found.clean)]
     if found.causes.infeasible:
@@ -209,9 +211,9 @@ def _task(row: TaskRow) -> dict[str, Any]:
 
 def rows(found: Report) -> list[tuple[str, str, str]]:
     """(step, USD, share of tokenmaxxed) of the waterfall, as text for a table."""
-    whole = found.savings.tokenmaxxed_nano
+    whole, digits = found.savings.tokenmaxxed_nano, _places(found)
     return [
-        (step.name, _dollars(step.amount_nano), _share(step.amount_nano, whole))
+        (step.name, _dollars(step.amount_nano, digits), _share(step.amount_nano, whole))
         for step in found.waterfall()
     ]
 
@@ -220,8 +222,13 @@ def _share(amount: int, whole: int) -> str:
     return f"{Decimal(amount) / whole:.1%}" if whole else "-"
 
 
-def _dollars(amount: int) -> str:
-    """USD with two places, or four below ten cents, for people to read."""
-    digits = 4 if 0 < abs(amount) < 100_000_000 else 2
+def _places(found: Report) -> int:
+    """Decimal places of every USD of a report: cents, or four where it is about less than $1."""
+    whole = max(abs(found.savings.tokenmaxxed_nano), abs(found.savings.paid_nano))
+    return 2 if whole >= _ONE_DOLLAR else 4
+
+
+def _dollars(amount: int, digits: int) -> str:
+    """USD for people to read."""
     unit = 10 ** (9 - digits)
     return f"{Decimal(half_even(amount, unit)).scaleb(-digits):,.{digits}f}"

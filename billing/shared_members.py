@@ -40,6 +40,9 @@ class Seat:
     def take(self, wait_s: float, first: Callable[[], None]) -> None:
         """The locks are held; ``first`` has run where no other process is here.
 
+        ``wait_s`` is for a process that keeps the ledger for itself. One that is just making
+        the tables for all is waited for as long as it lives.
+
         Raises:
             LedgerUnavailable: a process that shares with nobody has this ledger.
         """
@@ -50,10 +53,15 @@ class Seat:
             raise LedgerUnavailable(f"cannot use {self.base}: {error}") from error
         try:
             if lock(gate, fcntl.LOCK_EX):
-                first()
+                with self._starting().open("ab") as starting:
+                    while not lock(starting, fcntl.LOCK_EX):  # somebody just looks at it
+                        time.sleep(_STEP_S)
+                    first()
             deadline = time.monotonic() + wait_s
             while not lock(gate, fcntl.LOCK_SH):
-                if time.monotonic() > deadline:
+                if self._being_started():
+                    deadline = time.monotonic() + wait_s
+                elif time.monotonic() > deadline:
                     raise LedgerUnavailable(
                         f"another process has {self.base} for itself: stop it, or name another "
                         f"database"
@@ -68,6 +76,17 @@ class Seat:
             gate.close()
             raise
         self._gate, self._own = gate, own
+
+    def _starting(self) -> Path:
+        return self.base.with_name(f"{self.base.name}.starting")
+
+    def _being_started(self) -> bool:
+        """Whether a process that shares is making the ledger ready for all."""
+        try:
+            with self._starting().open("rb") as file:
+                return not lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
 
     def leave(self, *, buried: bool) -> None:
         """The locks are free; ``buried``: nothing of this process is left for others to do."""

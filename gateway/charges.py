@@ -167,3 +167,21 @@ def _lines(snapshot: Snapshot, ex: Exchange, usage: Usage, attempt: Attempt) -> 
         # Served in a way that has no price (an unknown tier, say): its hold stands, visibly.
         left = max(0, ex.held_nano - ex.charged_nano)
         return (held_line(attempt.id, left, snapshot.prices.hash, str(missing)),)
+
+
+def list_rates(snapshot: Snapshot, ex: Exchange, bill: Bill) -> dict[str, dict[str, str]]:
+    """The provider's list rates, by attempt and component, where a contract has others."""
+    found = {}
+    for charge in bill.charges:
+        if charge.attempt is None or charge.usage is None:
+            continue
+        try:
+            last = charge is bill.last
+            name, at_ms = charge.attempt.model, ex.at_ms
+            price = served_price(snapshot, ex, name) if last else snapshot.price(name, at_ms, None)
+            rates = price.list_rates(charge.usage)
+        except PriceMissing:
+            continue  # charged at its hold
+        if rates:
+            found[charge.attempt.id] = rates
+    return found

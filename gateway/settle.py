@@ -23,7 +23,7 @@ from billing.split import Split
 from gateway.actions import action_of, candidates_json, cuts_json
 from gateway.baseline import Memory, asked_price, baseline_of
 from gateway.causes import Billed, causes_of
-from gateway.charges import bill_of, known_price, sent_tokens, served_price
+from gateway.charges import bill_of, known_price, list_rates, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
 from gateway.exchange import Charge, Exchange, Parties, Prepared
 from gateway.recall_settle import remember
@@ -137,7 +137,7 @@ def _receipt(shell: Shell, snapshot: Snapshot, ex: Exchange) -> Receipt:
         **_hashes(snapshot),
         cuts=cuts_json(prepared.fitted),
         session_key=ex.session_key,
-        decision=_decision(ex, prepared, baseline),
+        decision=_decision(ex, prepared, baseline, list_rates(snapshot, ex, bill)),
         **_saved(causes),
     )
 
@@ -185,10 +185,13 @@ def _remarks(ex: Exchange, lines: tuple[Line, ...]) -> tuple[Mapping[str, object
     return tuple(found)
 
 
-def _decision(ex: Exchange, prepared: Prepared, baseline: Tokenmaxxed) -> Mapping[str, object]:
+def _decision(
+    ex: Exchange, prepared: Prepared, baseline: Tokenmaxxed, listed: Mapping[str, object]
+) -> Mapping[str, object]:
     """The record of the decision, with what ran where that was not the choice.
 
-    And what tokenmaxxed was priced from; of a holdout also what the client itself allowed.
+    And what tokenmaxxed was priced from, and list prices where others were charged; of a
+    holdout also what the client itself allowed.
     """
     more: dict[str, object] = {}
     held = float(Parties.of(ex).caller.key.holdout)
@@ -196,6 +199,8 @@ def _decision(ex: Exchange, prepared: Prepared, baseline: Tokenmaxxed) -> Mappin
         more["p"] = held  # what evaluating another policy needs: the chance of passing untouched
     if ex.status == 200 and baseline.cost_nano is not None:
         more["tokenmaxxed"] = baseline.record()
+    if listed:
+        more["list"] = listed
     if prepared.candidate is not prepared.plan.choice:
         more["ran"] = choice_row(prepared.candidate)
     if ex.arm == "holdout":

@@ -101,11 +101,11 @@ class Watcher:
             return
         place.process = None
         bury_page(self._pages, process.pid)
-        brief = now - place.started < _BRIEF_S
-        if brief and code == _BAD_CONFIG:
+        if code == _BAD_CONFIG:  # only a start ends so, however long it took
             self._failed = True
             self._stopping.set()
             return
+        brief = now - place.started < _BRIEF_S
         place.wait_s = min(max(place.wait_s * 2, 0.1), _LONGEST_WAIT_S) if brief else 0.0
         place.not_before = now + place.wait_s
         log.error("worker %d ended with status %d; another is started", process.pid, code)

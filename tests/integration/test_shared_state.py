@@ -136,7 +136,8 @@ def started(place: Place, count: int, amount: int, *budgets: str) -> list[Spende
     """Processes that have begun to spend at the same moment."""
     spenders = [Spender(place, number, amount, *budgets) for number in range(count)]
     for spender in spenders:
-        assert spender.ready.wait(30)
+        assert spender.ready.wait(120)
+        assert spender.process.poll() is None
     for spender in spenders:
         spender.say("go")
     return spenders
@@ -208,9 +209,10 @@ def test_a_killed_process_loses_and_doubles_nothing(place: Place) -> None:
     time.sleep(0.5)
     survivor = place.ledger("1000 per day")
     names = {name for _, name, _, _ in spenders[0].events}
-    deadline = time.monotonic() + 15
-    while any(survivor.receipt(name) is None for name in settled(spenders[:1])):
-        assert time.monotonic() < deadline
+    deadline = time.monotonic() + 120  # a busy machine is slow to replay, never loses
+    for name in settled(spenders[:1]):
+        while survivor.receipt(name) is None:
+            assert time.monotonic() < deadline, f"{name} was settled and is not there"
     for spender in spenders[1:]:
         spender.kill()
     survivor.close()
@@ -298,22 +300,44 @@ def test_a_receipt_of_a_sibling_is_found_at_once(place: Place) -> None:
 
 
 def test_a_thousand_at_once_in_one_process(place: Place) -> None:
-    """1,000 threads' worth of holds in one of two processes: exactly the limit is granted."""
+    """1,000 threads that hold at one moment in one of two processes: exactly the limit is
+    granted, and spent and held together never pass it at any look.
+    """
     one, _ = place.ledger("5 per day"), place.ledger("5 per day")
     granted: list[int] = []
+    looks: list[int] = []
+    start, done = threading.Barrier(1_001), threading.Event()
 
-    def work(first: int) -> None:
-        for number in range(first, first + 50):
-            with contextlib.suppress(BudgetExhausted, Throttled):
-                one.hold(request(f"r{number}", USD // 100, now_ms()))
-                granted.append(1)
+    def work(number: int) -> None:
+        start.wait()
+        with contextlib.suppress(BudgetExhausted):
+            patiently(one, f"r{number}", USD // 100)
+            granted.append(number)
+            if number % 2:
+                one.settle(
+                    Hold(f"r{number}", USD // 100, now_ms()),
+                    receipt(f"r{number}", USD // 100, now_ms()),
+                )
 
-    threads = [threading.Thread(target=work, args=(n * 50,)) for n in range(20)]
-    for thread in threads:
+    def watch() -> None:
+        while not done.is_set():
+            (window,) = one.budgets(PATH, None)
+            looks.append(window.spent_nano + window.held_nano)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1_000)]
+    watcher = threading.Thread(target=watch)
+    for thread in [watcher, *threads]:
         thread.start()
+    start.wait(60)
     for thread in threads:
         thread.join()
+    done.set()
+    watcher.join()
     assert len(granted) == 500
+    assert max(looks) <= 5 * USD
+    (window,) = one.budgets(PATH, None)
+    half = sum(n % 2 for n in granted) * (USD // 100)
+    assert (window.spent_nano, window.held_nano) == (half, 5 * USD - half)
 
 
 def test_new_limits_hold_for_all(place: Place) -> None:

@@ -271,3 +271,20 @@ def test_free_by_contract_is_written_out() -> None:
     assert price(book).cost(Usage(input_tokens=10)) == 0
     assert price(book, at=AT + timedelta(days=1)).cost(Usage(input_tokens=10)) == 20_000
     assert ClauseTerms.model_validate({"discount": "100%"}).factor == 0
+
+
+def test_the_list_price_stands_beside_the_contracts() -> None:
+    """Of what a contract names the provider's own rate is known, its step included; of what it
+    leaves, of a list price and of a regional uplift there is nothing to say.
+    """
+    agreed = price(contract(f"{{ {SOL}: {{ output: 8 }} }}"))
+    usage = Usage(input_tokens=100, output_tokens=5, reasoning_tokens=7)
+    assert agreed.list_rates(usage) == {"output": "10", "reasoning": "10"}
+    over = Usage(input_tokens=STEP + 1, output_tokens=5)
+    dear = price(contract(f"{{ {SOL}: {{ output: 20 }} }}"))
+    assert dear.list_rates(over) == {"output": "15"}
+    assert price(BOOK).list_rates(usage) == {}
+    cheaper = price(contract(f"{{ {SOL}: {{ discount: 10% }} }}"))
+    assert cheaper.list_rates(usage) == {"input": "2", "output": "10", "reasoning": "10"}
+    own = BOOK.with_overrides({"main@openai/own": PriceTerms(input=Decimal(1), output=Decimal(2))})
+    assert price(own, "own").list_rates(usage) == {}

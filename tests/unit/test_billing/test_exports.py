@@ -90,6 +90,21 @@ def test_focus_rows_meet_the_invoice(filled: str) -> None:
         )
 
 
+def test_a_contract_shows_in_the_list_cost_alone(money: Any, open_ledger: Any, url: str) -> None:
+    """ListCost is at the provider's own price; billed, effective and contracted at ours."""
+    ledger = open_ledger(money.accounts())
+    listed = {"r-a": {"input": "0.0025"}}
+    made = money.receipt("r", 1_001, decision={"list": listed})
+    ledger.settle(ledger.hold(money.request("r", 2_000)), made)
+    ledger.flush()
+    (row,) = as_csv(url, focus=True)
+    assert [nano(row[f"{name}Cost"]) for name in ("Billed", "Effective", "Contracted")] == (
+        [1_001] * 3
+    )
+    assert nano(row["ListCost"]) == 2_502  # half to even
+    assert (row["ListUnitPrice"], row["ContractedUnitPrice"]) == ("0.0025", "0.001")
+
+
 @pytest.mark.parametrize("focus", [False, True])
 def test_parquet_is_the_same(filled: str, tmp_path: Path, focus: bool) -> None:
     """The Parquet file has the CSV's rows, money as decimals."""

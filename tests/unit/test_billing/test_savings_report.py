@@ -97,7 +97,8 @@ def test_a_loss_is_called_one(money: Any, url: str, settle: Any) -> None:
     settle(parted(money, "r", 3 * COST, 2 * COST))
     found = report(url, Scope())
     adds_up(found)
-    assert "Routing lost $0.10" in in_words(found)
+    assert "Routing lost $0.1000" in in_words(found)
+    assert {len(amount.partition(".")[2]) for _, amount, _ in rows(found)} == {4}
     assert to_json(found)["saved_usd"] == "-0.1"
 
 

@@ -30,15 +30,19 @@ THOUGHT = {
 
 
 @asynccontextmanager
-async def house(folder: Path, upstream: FakeUpstream, holdout: str) -> AsyncIterator[App]:
+async def house(
+    folder: Path, upstream: FakeUpstream, holdout: str, models: str = ""
+) -> AsyncIterator[App]:
     """Routing is on; ``holdout`` of the sessions pass untouched."""
     config = f"""
 database: sqlite:///{folder}/weir.db
 upstreams:
-  fake: {{ kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: sk-own, retries: 0 }}
+  fake: {{ kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: sk-own, retries: 0,
+           provider: openai }}
 models:
   big: {{ upstream: fake, tier: mid, price: {{ input: 10, output: 20 }}, context_window: 90000 }}
   small: {{ upstream: fake, tier: small, price: {{ input: 1, output: 2 }}, context_window: 90000 }}
+  {models}
 routing: {{ quality: {{ floor: 50%, unproven: route }} }}
 holdout: {holdout}
 teams: {{ t: {{ keys: [k] }} }}
@@ -53,9 +57,9 @@ keys: {{ k: {hash_of(SECRET)} }}
         await app.stop()
 
 
-async def ask(app: App, text: str, mode: str = "route") -> Receipt:
-    """The receipt of one request for the big model."""
-    body = {"model": "big", "messages": [{"role": "user", "content": text}], "max_tokens": 50}
+async def ask(app: App, text: str, mode: str = "route", model: str = "big") -> Receipt:
+    """The receipt of one request."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 50}
     seen, _ = await call(app, "/v1/chat/completions", body, mode)
     found = app.shell.ledger.receipt(seen["x-weir-request-id"])
     assert found is not None
@@ -156,3 +160,16 @@ async def test_the_process_reads_its_own_holdout(tmp_path: Path) -> None:
         "answers_needed": MIN_ANSWERS, "retry_rate": None, "retries_of": MIN_ANSWERS,
         "retries_needed": MIN_RETRIES,
     }  # fmt: skip
+
+
+async def test_a_receipt_keeps_list_prices_where_others_were_charged(tmp_path: Path) -> None:
+    """An own price of a listed model is charged; the provider's own stands beside it, for
+    ListCost. Where both agree nothing is kept.
+    """
+    models = "gpt-6.1-sol: { upstream: fake, tier: mid, price: { input: 1, output: 10 } }"
+    async with house(tmp_path, FakeUpstream(plain_reply()), "0%", models) as app:
+        found = await ask(app, "Say a word.", "pass", "gpt-6.1-sol")
+        other = await ask(app, "Say a word.", "pass")
+    assert found.cost_nano == 11 * 1_000 + 5 * 10_000
+    assert found.decision["list"] == {found.attempts[-1].id: {"input": "2"}}
+    assert "list" not in other.decision
