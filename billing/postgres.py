@@ -18,7 +18,7 @@ from psycopg import sql
 
 from billing import rollup
 from billing.chain import START
-from billing.counters import Spend, path_of
+from billing.counters import Spend
 from billing.errors import LedgerUnavailable
 from billing.journal import Position
 from billing.late import CLOSED_UNTIL, in_open_month
@@ -35,6 +35,9 @@ from billing.store_rows import (
     Whose,
     hold_row,
     linked,
+    newest,
+    spend_query,
+    spends_of,
 )
 
 _CHAIN_LOCK = 0x77656973
@@ -132,34 +135,16 @@ class PostgresStore:
         self, team: str | None, session: str | None, task: str | None, limit: int
     ) -> list[Receipt]:
         """The newest receipts that match, newest first."""
-        wanted = [
-            (name, clean(value))
-            for name, value in (("team", team), ("session", session), ("task", task))
-            if value is not None
-        ]
-        where = " AND ".join(f"{name} = %s" for name, _ in wanted) or "true"
-        rows = self._read.rows(
-            f"SELECT body FROM receipts WHERE {where} ORDER BY posted_ms DESC, "  # noqa: S608 - constant names
-            f"request_id DESC LIMIT %s",
-            *(value for _, value in wanted),
-            limit,
-        )
-        return [from_fields(orjson.loads(row[0])) for row in rows]
+        query, values = newest((team, session, task), limit, "%s")
+        cleaned = [clean(value) if isinstance(value, str) else value for value in values]
+        return [from_fields(orjson.loads(row[0])) for row in self._read.rows(query, *cleaned)]
 
     def spend_since(
         self, start_ms: int, bucket_ms: int, whose: Whose | None = None
     ) -> Iterable[Spend]:
         """Cost by key, user and bucket of time from an instant on; of all, or some writers."""
-        where, writers = (whose or Whose()).where("%s")
-        rows = self._read.rows(
-            f'SELECT team, project, "key", "user", posted_ms / {int(bucket_ms)} AS bucket, '  # noqa: S608 - numbers and marks
-            f"GREATEST(MIN(posted_ms), {int(start_ms)}), SUM(cost_nano) FROM receipts "
-            f"WHERE posted_ms >= {int(start_ms)}{where} "
-            'GROUP BY team, project, "key", "user", bucket',
-            *writers,
-        )
-        for team, project, key, user, _, at_ms, amount in rows:
-            yield Spend(path_of(team, project, key), user, at_ms, int(amount))
+        query, writers = spend_query(start_ms, bucket_ms, whose, "%s")
+        return spends_of(self._read.rows(query, *writers))
 
     def spends(self, look: Look, whose: Whose | None = None) -> list[Spend]:
         """Cost by key, user and time, as ``look`` needs it; of all, or some writers."""

@@ -19,7 +19,7 @@ import orjson
 
 from billing import rollup
 from billing.chain import START
-from billing.counters import Spend, path_of
+from billing.counters import Spend
 from billing.errors import LedgerUnavailable
 from billing.journal import Position
 from billing.late import CLOSED_UNTIL, in_open_month
@@ -37,6 +37,9 @@ from billing.store_rows import (
     Whose,
     hold_row,
     linked,
+    newest,
+    spend_query,
+    spends_of,
 )
 
 T = TypeVar("T")
@@ -158,36 +161,15 @@ class Store:
         self, team: str | None, session: str | None, task: str | None, limit: int
     ) -> list[Receipt]:
         """The newest receipts that match, newest first."""
-        wanted = [
-            (name, value)
-            for name, value in (("team", team), ("session", session), ("task", task))
-            if value is not None
-        ]
-        where = " AND ".join(f"{name} = ?" for name, _ in wanted) or "1"
-        rows = self._all(
-            f"SELECT body FROM receipts WHERE {where} ORDER BY posted_ms DESC, "  # noqa: S608 - constant names
-            f"request_id DESC LIMIT ?",
-            *(value for _, value in wanted),
-            limit,
-        )
-        return [from_fields(orjson.loads(row[0])) for row in rows]
+        query, values = newest((team, session, task), limit, "?")
+        return [from_fields(orjson.loads(row[0])) for row in self._all(query, *values)]
 
     def spend_since(
         self, start_ms: int, bucket_ms: int, whose: Whose | None = None
     ) -> Iterable[Spend]:
         """Cost by key, user and bucket of time from an instant on; of all, or some writers."""
-        where, writers = (whose or Whose()).where("?")
-        rows = self._all(
-            'SELECT team, project, "key", "user", posted_ms / ?1 * ?1 AS bucket, '  # noqa: S608 - marks
-            "MAX(MIN(posted_ms), ?2), SUM(cost_nano) FROM receipts "
-            f"WHERE posted_ms >= ?2{where} "
-            'GROUP BY team, project, "key", "user", bucket',
-            bucket_ms,
-            start_ms,
-            *writers,
-        )
-        for team, project, key, user, _, at_ms, amount in rows:
-            yield Spend(path_of(team, project, key), user, at_ms, amount)
+        query, writers = spend_query(start_ms, bucket_ms, whose, "?")
+        return spends_of(self._all(query, *writers))
 
     def spends(self, look: Look, whose: Whose | None = None) -> list[Spend]:
         """Cost by key, user and time, as ``look`` needs it; of all, or some writers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from billing.chain import link
-from billing.counters import Spend
+from billing.counters import Spend, path_of
 from billing.journal import Position
 from billing.plain import plain
 from billing.receipt import Attempt, Line, Receipt, metered
@@ -157,6 +157,44 @@ class Whose:
             marks = ", ".join([mark] * len(self.without))
             return f" AND writer NOT IN ({marks})", sorted(self.without)
         return "", []
+
+
+def newest(
+    labels: tuple[str | None, str | None, str | None], limit: int, mark: str
+) -> tuple[str, list[object]]:
+    """The newest receipts of a team, session and task, as a query and its values.
+
+    None matches all; ``mark`` stands for a value in the database's own way.
+    """
+    names = ("team", "session", "task")
+    wanted = [(n, v) for n, v in zip(names, labels, strict=True) if v is not None]
+    where = " AND ".join(f"{name} = {mark}" for name, _ in wanted) or "1 = 1"
+    query = (
+        f"SELECT body FROM receipts WHERE {where} ORDER BY posted_ms DESC, "  # noqa: S608 - constant names
+        f"request_id DESC LIMIT {mark}"
+    )
+    return query, [*(value for _, value in wanted), limit]
+
+
+def spend_query(
+    start_ms: int, bucket_ms: int, whose: Whose | None, mark: str
+) -> tuple[str, list[str]]:
+    """Cost by key, user and bucket of time from an instant on, for ``spends_of``."""
+    where, writers = (whose or Whose()).where(mark)
+    start, bucket = int(start_ms), int(bucket_ms)
+    first = f"CASE WHEN MIN(posted_ms) < {start} THEN {start} ELSE MIN(posted_ms) END"
+    query = (
+        f'SELECT team, project, "key", "user", posted_ms / {bucket} AS bucket, '  # noqa: S608 - numbers and marks
+        f"{first}, SUM(cost_nano) FROM receipts WHERE posted_ms >= {start}{where} "
+        'GROUP BY team, project, "key", "user", bucket'
+    )
+    return query, writers
+
+
+def spends_of(rows: Iterable[tuple[Any, ...]]) -> Iterator[Spend]:
+    """What the rows of ``spend_query`` say."""
+    for team, project, key, user, _, at_ms, amount in rows:
+        yield Spend(path_of(team, project, key), user, at_ms, int(amount))
 
 
 @dataclass(frozen=True, slots=True)

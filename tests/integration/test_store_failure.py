@@ -34,9 +34,8 @@ def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_database_that_is_full_delays_and_forgets_nothing(tmp_path: Path) -> None:
-    """No page is left in the tables: requests go on in the journal, and all is written later."""
-    url = f"sqlite:///{tmp_path}/weir.db"
+def overfull(url: str) -> Ledger:
+    """An open ledger with 300 requests, more than the room its tables have."""
     ledger = Ledger(url, accounts("10 per day"), now_ms).open()
     write = ledger._store._write  # type: ignore[union-attr]
     pages = write.execute("PRAGMA page_count").fetchone()[0]
@@ -45,12 +44,19 @@ def test_a_database_that_is_full_delays_and_forgets_nothing(tmp_path: Path) -> N
         name = f"r{number}"
         ledger.settle(ledger.hold(request(name, 1000, now_ms())), receipt(name, 7, now_ms()))
     until(lambda: "full" in (ledger.trouble() or ""))
+    return ledger
+
+
+def test_a_database_that_is_full_delays_and_forgets_nothing(tmp_path: Path) -> None:
+    """No page is left in the tables: requests go on in the journal, and all is written later."""
+    url = f"sqlite:///{tmp_path}/weir.db"
+    ledger = overfull(url)
     found = ledger.receipt("r299")
     assert found is not None
     assert found.cost_nano == 7
     assert [(f.spent_nano, f.held_nano) for f in ledger.budgets(PATH, None)] == [(2100, 0)]
     assert int(str(totals(url)["requests"])) < 300
-    write.execute("PRAGMA max_page_count = 1073741823")
+    ledger._store._write.execute("PRAGMA max_page_count = 1073741823")  # type: ignore[union-attr]
     until(lambda: ledger.trouble() is None)
     ledger.close()
     assert (totals(url)["requests"], totals(url)["open_holds"]) == (300, 0)
@@ -62,15 +68,7 @@ def test_a_process_that_dies_while_its_database_is_full_has_it_all_in_the_journa
 ) -> None:
     """What never reached the tables is there after the next start."""
     url = f"sqlite:///{tmp_path}/weir.db"
-    ledger = Ledger(url, accounts("10 per day"), now_ms).open()
-    write = ledger._store._write  # type: ignore[union-attr]
-    pages = write.execute("PRAGMA page_count").fetchone()[0]
-    write.execute(f"PRAGMA max_page_count = {pages}")
-    for number in range(300):
-        name = f"r{number}"
-        ledger.settle(ledger.hold(request(name, 1000, now_ms())), receipt(name, 7, now_ms()))
-    until(lambda: "full" in (ledger.trouble() or ""))
-    ledger.close()
+    overfull(url).close()
     again = Ledger(url, accounts("10 per day"), now_ms).open()
     assert [(f.spent_nano, f.held_nano) for f in again.budgets(PATH, None)] == [(2100, 0)]
     again.close()
