@@ -136,7 +136,10 @@ def to_json(found: Report) -> dict[str, Any]:
             "correction": usd(found.correction_nano),
         },
         "clean": clean.clean,
-        "success_rate": {"routed": clean.routed_rate, "holdout": clean.holdout_rate},
+        "success_rate": {
+            "routed": _rounded(clean.routed_rate),
+            "holdout": _rounded(clean.holdout_rate),
+        },
         "tasks": [_task(row) for row in found.tasks],
     }
 
@@ -189,6 +192,10 @@ def _quality(clean: Cleanliness) -> str:
         f"Savings are {verdict}: {clean.routed_rate:.1%} of routed sessions were accepted, "
         f"{clean.holdout_rate:.1%} of those held out"
     )
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 6)
 
 
 def _interval(savings: Savings) -> list[str] | None:

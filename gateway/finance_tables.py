@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -54,7 +55,7 @@ def _tasks(found: Report) -> Table:
             f"{row.accepted:,}",
             f"{row.rejected:,}",
             f"{row.success_rate:.1%}",
-            "-" if each is None else usd(each),
+            "-" if each is None else f"{Decimal(each).scaleb(-9):.6f}",
         )
     return table
 
