@@ -18,19 +18,17 @@ from billing.reports import Scope, daily, dearest, grouped, outcomes, overall, t
 from billing.savings_report import report
 from billing.store import Store
 
-DAYS = 90
 _BATCH = 100_000
 ZONE = ZoneInfo("Europe/Berlin")
 INDIA = ZoneInfo("Asia/Kolkata")
 
 
-def reports(path: Path, rows: int, rounds: int, tree: Accounts) -> None:
-    """A ledger of ``rows`` receipts is made (or found), rolled up, opened and read; all printed."""
-    end_ms = time.time_ns() // 1_000_000 // 86_400_000 * 86_400_000
+def reports(path: Path, shape: Shape, rounds: int, tree: Accounts) -> None:
+    """A ledger of that shape is made (or found), rolled up, opened and read; all printed."""
     if not path.exists():
         begin = time.perf_counter()
-        sessions = make_ledger(path, Shape(rows, DAYS, end_ms))
-        print(f"made {rows:,} receipts, {sessions:,} sessions: {_since(begin):.0f} s")
+        sessions = make_ledger(path, shape)
+        print(f"made {shape.rows:,} receipts, {sessions:,} sessions: {_since(begin):.0f} s")
     print(f"database {path.stat().st_size / 1e9:.1f} GB")
     begin, store = time.perf_counter(), Store(path)
     while store.roll_up(_BATCH):

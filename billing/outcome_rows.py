@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from billing.appending import appending
 from billing.finance_tables import OUTCOMES
 from billing.outcomes import ACCEPTED, Outcome
 from billing.reader import RECEIPTS, reading
+from billing.rollup_sessions import moved, totalled
+from billing.rollup_shape import BY_SESSION
 from billing.rollup_tables import FACETS, SLICES
+
+_SOME, _AT_ONCE = ":sessions", 500
 
 
 def post(url: str, outcome: Outcome) -> None:
@@ -24,9 +30,34 @@ def post(url: str, outcome: Outcome) -> None:
     row = {name: getattr(outcome, name) for name in Outcome.__slots__}
     with appending(url) as db:
         db.execute(OUTCOMES.insert().values(**row))
-        team = sa.select(FACETS.c.id).where(FACETS.c.team == outcome.team)
-        told = SLICES.update().where(SLICES.c.goal == outcome.task, SLICES.c.facet.in_(team))
-        db.execute(told.values(accepted=int(outcome.outcome == ACCEPTED)))
+        _tell(db, outcome)
+
+
+def _tell(db: Connection, outcome: Outcome) -> None:
+    """Slices of the task, the sessions they are of, and the sums over those know the outcome."""
+    team = sa.select(FACETS.c.id).where(FACETS.c.team == outcome.team)
+    of_task = (SLICES.c.goal == outcome.task, SLICES.c.facet.in_(team))
+    found = {str(row[0]) for row in db.execute(sa.select(SLICES.c.session).where(*of_task))}
+    if not found:
+        return
+    for cube in BY_SESSION:
+        for some in _chunks(sorted(found)):
+            _run(db, moved(cube, _SOME, -1), some)
+    db.execute(SLICES.update().where(*of_task).values(accepted=int(outcome.outcome == ACCEPTED)))
+    for cube in BY_SESSION:
+        for some in _chunks(sorted(found)):
+            _run(db, totalled(cube, _SOME), some)
+            _run(db, moved(cube, _SOME, 1), some)
+
+
+def _run(db: Connection, sql: str, sessions: Sequence[str]) -> None:
+    text = sa.text(sql).bindparams(sa.bindparam("sessions", expanding=True))
+    db.execute(text, {"sessions": sessions})
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(names), _AT_ONCE):
+        yield names[begin : begin + _AT_ONCE]
 
 
 def history(url: str, team: str, task: str) -> list[Outcome]:

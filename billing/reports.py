@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import sqlalchemy as sa
 
-from billing import rolled, session_sums
+from billing import rolled, session_arms, session_sums, task_sums
 from billing.booking import booked
 from billing.money import usd
 from billing.reader import EPOCH, HOLDS, MS, RECEIPTS, epoch_ms, reading
@@ -209,7 +209,7 @@ def sessions(url: str, scope: Scope) -> tuple[list[Session], Moments]:
     tasks is, None where it has none.
     """
     with reading(url) as db:
-        return session_sums.arms(db, scope)
+        return session_arms.arms(db, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +237,8 @@ class TaskRow:
 
 def outcomes(url: str, scope: Scope) -> list[TaskRow]:
     """Closed tasks by arm, the rejected ones' cost included, sorted by arm."""
-    found: dict[str, list[int]] = {}
     with reading(url) as db:
-        for task in session_sums.closed_tasks(db, scope):
-            counts = found.setdefault(task.arm or "mixed", [0, 0, 0])
-            counts[0 if task.accepted else 1] += 1
-            counts[2] += task.cost_nano
+        found = task_sums.closed_tasks(db, scope)
     return [TaskRow(arm, *counts) for arm, counts in sorted(found.items())]
 
 

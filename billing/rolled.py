@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from billing.reader import EPOCH, MS, RECEIPTS, epoch_ms
-from billing.rollup import ROLLED
+from billing.rollup import ROLLED, label_sql
 from billing.rollup_shape import (
     DAY_MS,
     DIMENSIONS,
@@ -185,7 +185,7 @@ def _from_rollups(
 def _from_receipts(
     db: Connection, where: Sequence[Any], by: Sequence[str]
 ) -> Iterable[Sequence[Any]]:
-    labels = [sa.func.coalesce(RECEIPTS.c[name], "").label(f"by_{name}") for name in by]
+    labels: list[Any] = [sa.literal_column(label_sql(name)).label(f"by_{name}") for name in by]
     query = sa.select(*labels, *receipt_sums()).select_from(RECEIPTS).where(*where)
     return db.execute(query.group_by(*(sa.text(f"by_{name}") for name in by)) if by else query)
 

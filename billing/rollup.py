@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from billing import rollup_sessions
 from billing.rollup_shape import (
     BY_SESSION,
     CUBES,
     DIMENSIONS,
     HOUR_MS,
+    LABEL_SQL,
     SESSION_SUMS,
     SUMS,
     Cube,
@@ -64,9 +66,13 @@ def roll_up(run: Run, most: int = BATCH) -> int:
     for cube in CUBES:
         _facets(run, cube)
         _cube(run, cube)
+    touched = f"(SELECT session FROM {_BATCH})"  # noqa: S608 - a constant
     for cube in BY_SESSION:
         _facets(run, cube)
+        run(rollup_sessions.moved(cube, touched, -1))
         run(_slices(cube))
+        run(rollup_sessions.totalled(cube, touched))
+        run(rollup_sessions.moved(cube, touched, 1))
     run(f"DROP TABLE {_BATCH}")
     run(_set(FACT, until))
     return last - until
@@ -74,7 +80,7 @@ def roll_up(run: Run, most: int = BATCH) -> int:
 
 def clear(run: Run) -> None:
     """There are no roll-ups; they begin anew with the first receipt."""
-    for table in ("slices", "rollups", "facets"):
+    for table in ("session_moments", "session_totals", "slices", "rollups", "facets"):
         run(f"DELETE FROM {table}")  # noqa: S608 - constant names
     run(_set(FACT, 0))
 
@@ -88,7 +94,12 @@ def _set(name: str, value: int) -> str:
 
 def labels_sql(names: Sequence[str]) -> str:
     """Labels of receipts as the roll-ups hold them: "" for none."""
-    return ", ".join(f'COALESCE("{name}", \'\') AS "{name}"' for name in names)
+    return ", ".join(f'{label_sql(name)} AS "{name}"' for name in names)
+
+
+def label_sql(name: str) -> str:
+    """One label of a receipt."""
+    return LABEL_SQL.get(name, f"COALESCE(\"{name}\", '')")
 
 
 def _batch(done: int, until: int) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from billing.rolled import rolled_seq
 from billing.rollup import ACCEPTED_SQL, OWN, labels_sql
+from billing.rollup_sessions import KEPT, MOMENTS, moments_of, totals_of
 from billing.rollup_shape import BY_SESSION, CUBES, HOUR_MS, SESSION_SUMS, SUMS, WHO, Cube
 
 _REMEDY = "`weir ledger rollup --rebuild` makes them anew from receipts"
@@ -30,6 +31,12 @@ def broken(db: Connection) -> Iterator[str]:
         rows = _count(db, _slices(cube), _slices_again(cube, done))
         if rows:
             yield f"roll-ups: {rows} sums by session are not what receipts say; {_REMEDY}"
+        rows = _count(db, _session_rows(cube), totals_of(cube))
+        if rows:
+            yield f"roll-ups: {rows} sessions' totals are not the sums of their hours; {_REMEDY}"
+        rows = _count(db, _moment_rows(cube), moments_of(cube))
+        if rows:
+            yield f"roll-ups: {rows} sums over sessions are not those of their totals; {_REMEDY}"
 
 
 def _count(db: Connection, kept: str, again: str) -> int:
@@ -110,6 +117,22 @@ def _slices(cube: Cube) -> str:
     return (
         f"SELECT session, keyed, goal, named, {who}, bucket, accepted, {figures} FROM slices s "  # noqa: S608 - constants
         f"JOIN facets f ON f.id = s.facet WHERE s.cube = {cube.number}"
+    )
+
+
+def _session_rows(cube: Cube) -> str:
+    return (
+        f"SELECT cube, session, model, keyed, facet, first, last, span, accepted, "  # noqa: S608 - constants
+        f"{', '.join(KEPT)} FROM session_totals WHERE cube = {cube.number}"
+    )
+
+
+def _moment_rows(cube: Cube) -> str:
+    """Those that say anything: all sessions of a row may have been taken away again."""
+    some = " OR ".join(f"{name} <> 0" for name in MOMENTS)
+    return (
+        f"SELECT cube, facet, block, {', '.join(MOMENTS)} FROM session_moments "  # noqa: S608 - constants
+        f"WHERE cube = {cube.number} AND ({some})"
     )
 
 

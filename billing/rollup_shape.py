@@ -20,8 +20,13 @@ _EVER_MS = (1 << 46) // BLOCK_MS * BLOCK_MS
 
 DIMENSIONS = (
     "team", "project", "key", "user", "requested_model", "served_model", "tier", "upstream",
-    "action", "arm", "state", "usage_source",
+    "action", "arm", "state", "usage_source", "has_session", "has_task",
 )  # fmt: skip
+LABEL_SQL = {
+    "has_session": "CASE WHEN session_key IS NULL THEN '' ELSE '1' END",
+    "has_task": "CASE WHEN task IS NULL THEN '' ELSE '1' END",
+}
+"""Labels that are not a column of receipts: "1", or "" for none."""
 
 _PLAIN = (
     "original_prompt_tokens", "sent_prompt_tokens", "prompt_tokens", "completion_tokens",
@@ -57,14 +62,16 @@ class Cube:
 
 
 _FINE, _COARSE = (BLOCK_MS, DAY_MS, QUARTER_MS), (BLOCK_MS, DAY_MS, HOUR_MS)
-WHO = Cube(4, ("team", "project", "key", "user", "served_model", "arm"), _COARSE)
+_HAS = tuple(LABEL_SQL)
+WHO = Cube(4, ("team", "project", "key", "user", "served_model", "arm", *_HAS), _COARSE)
 """The only one that knows users."""
 PEOPLE = Cube(5, ("team", "project", "key", "user", "arm"), (HOUR_MS,))
-"""Sessions alone are summed by it: once like this, once by ``WHO``, which is longer."""
-BY_SESSION = (PEOPLE, WHO)
+MODELS = Cube(6, (*PEOPLE.labels, "served_model"), (HOUR_MS,))
+BY_SESSION = (PEOPLE, MODELS)
+"""Sessions alone are summed by these: once without the model, once with it, which is longer."""
 CUBES = (
     Cube(1, (), _FINE),
-    Cube(2, ("team", "served_model"), _FINE),
+    Cube(2, ("team", "served_model", *_HAS), _FINE),
     Cube(3, tuple(name for name in DIMENSIONS if name != "user"), _COARSE),
     WHO,
 )

@@ -13,8 +13,11 @@ from sqlmodel import Field, SQLModel
 
 from billing.rollup_shape import DIMENSIONS
 
-_HELD = "cube session bucket infeasible requests compared_nano baseline_nano accepted facet"
 _TOLD = "cube goal facet arm bucket cost_nano accepted"
+_NAMED = "cube goal bucket facet cost_nano"
+_FACET = (
+    "cube facet first last infeasible requests compared_nano baseline_nano accepted keyed cost_nano"
+)
 
 
 def _key() -> Column[int]:
@@ -24,7 +27,7 @@ def _key() -> Column[int]:
 def _covering(name: str, where: str, columns: str) -> Index:
     """An index that answers by itself, over few of the rows."""
     some, names = text(where), columns.split()
-    return Index(f"ix_slices_{name}", *names, sqlite_where=some, postgresql_where=some)
+    return Index(name, *names, sqlite_where=some, postgresql_where=some)
 
 
 def _sum() -> Column[int]:
@@ -55,6 +58,8 @@ class FacetRow(SQLModel, table=True):
     arm: str = _label()
     state: str = _label()
     usage_source: str = _label()
+    has_session: str = _label()
+    has_task: str = _label()
 
 
 class RollupRow(SQLModel, table=True):
@@ -98,9 +103,9 @@ class SliceRow(SQLModel, table=True):
 
     __tablename__ = "slices"
     __table_args__ = (
-        Index("ix_slices_goal", "goal", "cube", "named", "cost_nano"),
-        _covering("held", "arm = 'holdout'", _HELD),
-        _covering("told", "accepted IS NOT NULL", _TOLD),
+        Index("ix_slices_goal", "goal"),
+        _covering("ix_slices_named", "named = 1", _NAMED),
+        _covering("ix_slices_told", "accepted IS NOT NULL", _TOLD),
         {"sqlite_with_rowid": False},
     )
 
@@ -129,6 +134,63 @@ class SliceRow(SQLModel, table=True):
     estimated: int = Field(sa_column=_sum())
 
 
+class SessionTotalRow(SQLModel, table=True):
+    """All of one session that is in the slices of ``cube``; of one model where that has models.
+
+    ``first`` and ``last`` are its hours, ``span`` how wide a bucket holds both
+    (``rollup_sessions.SPAN``), ``facet`` 0 where it has several or does not fit the moments.
+    ``accepted`` is 1 where all known outcomes of its tasks are.
+    """
+
+    __tablename__ = "session_totals"
+    __table_args__ = (
+        Index("ix_session_totals_facet", *_FACET.split()),
+        _covering("ix_session_totals_mixed", "facet = 0", "cube model first last"),
+        _covering("ix_session_totals_long", "span > 0", "cube model span first last"),
+        {"sqlite_with_rowid": False},
+    )
+
+    cube: int = Field(sa_column=_key())
+    session: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    keyed: int = Field(sa_column=_sum())
+    facet: int = Field(sa_column=_sum())
+    first: int = Field(sa_column=_sum())
+    last: int = Field(sa_column=_sum())
+    span: int = Field(sa_column=_sum())
+    accepted: int | None
+    requests: int = Field(sa_column=_sum())
+    infeasible: int = Field(sa_column=_sum())
+    compared_nano: int = Field(sa_column=_sum())
+    baseline_nano: int = Field(sa_column=_sum())
+    cost_nano: int = Field(sa_column=_sum())
+
+
+class SessionMomentRow(SQLModel, table=True):
+    """The sessions of one facet that began in one block, summed; mixed ones left out.
+
+    Only those with a counterfactual. The squares are of their tokenmaxxed cost, in parts
+    (``rollup_sessions.MOMENTS``).
+    """
+
+    __tablename__ = "session_moments"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    cube: int = Field(sa_column=_key())
+    facet: int = Field(sa_column=_key())
+    block: int = Field(sa_column=_key())
+    count: int = Field(sa_column=_sum())
+    paid_nano: int = Field(sa_column=_sum())
+    tokenmaxxed_nano: int = Field(sa_column=_sum())
+    squares_high: int = Field(sa_column=_sum())
+    squares_both: int = Field(sa_column=_sum())
+    squares_low: int = Field(sa_column=_sum())
+    known: int = Field(sa_column=_sum())
+    accepted: int = Field(sa_column=_sum())
+
+
 FACETS: Any = FacetRow.__table__  # type: ignore[attr-defined]  # made by SQLModel's metaclass
 ROLLUPS: Any = RollupRow.__table__  # type: ignore[attr-defined]  # as above
 SLICES: Any = SliceRow.__table__  # type: ignore[attr-defined]  # as above
+TOTALS: Any = SessionTotalRow.__table__  # type: ignore[attr-defined]  # as above
+MOMENTS: Any = SessionMomentRow.__table__  # type: ignore[attr-defined]  # as above

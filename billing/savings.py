@@ -53,7 +53,7 @@ class Moments:
     count: int = 0
     paid_nano: int = 0
     tokenmaxxed_nano: int = 0
-    squares: float = 0.0
+    squares: int = 0
     known: int = 0
     accepted: int = 0
 
@@ -65,7 +65,7 @@ class Moments:
             len(some),
             sum(one.paid_nano for one in some),
             sum(one.tokenmaxxed_nano for one in some),
-            math.fsum(float(one.tokenmaxxed_nano) ** 2 for one in some),
+            sum(one.tokenmaxxed_nano**2 for one in some),
             sum(one.accepted is not None for one in some),
             sum(one.accepted is True for one in some),
         )
@@ -77,7 +77,7 @@ class Moments:
             self.count + sign * more.count,
             self.paid_nano + sign * more.paid_nano,
             self.tokenmaxxed_nano + sign * more.tokenmaxxed_nano,
-            max(self.squares + sign * more.squares, 0.0),
+            self.squares + sign * more.squares,
             self.known + sign * more.known,
             self.accepted + sign * more.accepted,
         )

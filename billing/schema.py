@@ -15,7 +15,7 @@ from pathlib import Path
 from billing.bundled import bundled_text
 from billing.errors import LedgerUnavailable
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest step in ``billing/migrations/versions``."""
 _MIGRATION = 0x77656972
 """PostgreSQL's lock that a migration holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +16,17 @@ from billing.outcome_rows import post
 from billing.outcomes import Outcome
 from billing.reader import reading
 from billing.receipt import Line, Receipt, to_fields
-from billing.reports import GROUPS, Scope, daily, dearest, grouped, outcomes, overall, totals
+from billing.reports import (
+    GROUPS,
+    Scope,
+    daily,
+    dearest,
+    grouped,
+    outcomes,
+    overall,
+    sessions,
+    totals,
+)
 from billing.rolled import rolled_seq
 from billing.savings_report import report, to_json
 from billing.store import open_tables
@@ -54,10 +65,29 @@ def receipt(dice: random.Random, number: int) -> tuple[Receipt, int]:
         attempts=(), overhead_ms=1.0, status=200, policy_hash="", prices_hash="", catalog_hash="",
         state=dice.choice(("settled", "settled", "orphan", "provisional")),
     )  # fmt: skip
+    if dice.random() < 0.6:
+        made, at_ms = _steady(dice, made)
     if split:
         made = replace(made, saved_trim_nano=cost, saved_model_nano=5, saved_cache_nano=-9,
                        saved_retries_nano=2)  # fmt: skip
     return made, at_ms
+
+
+def _steady(dice: random.Random, made: Receipt) -> tuple[Receipt, int]:
+    """The same as part of a session that is one person's, for an hour, a day, weeks or months."""
+    number = dice.randrange(12)
+    own = random.Random(number)
+    begin = START_MS + own.choice(EDGES) + own.randrange(40) * 86_400_000
+    length = own.choice((1, 3_600_000, 7_200_000, 86_400_000, 40 * 86_400_000))
+    made = replace(
+        made, session=f"c{number}", session_key=f"c{number}", team=own.choice(("t", "u")),
+        project=own.choice(("p", "q")), key=own.choice(("k", "l")), user=own.choice(("ana", "bo")),
+        arm=own.choice(("routed", "routed", "holdout")), served_model=own.choice(("big", "small")),
+        task=own.choice((None, "j1", f"j-{number}")),
+    )  # fmt: skip
+    if made.baseline_nano and own.random() < 0.1:
+        made = replace(made, baseline_nano=made.baseline_nano + (1 << 45))
+    return made, begin + dice.choice((0, length // 2, length))
 
 
 def fill(url: str, seed: int, count: int, *, fresh: int) -> None:
@@ -87,7 +117,8 @@ def fill(url: str, seed: int, count: int, *, fresh: int) -> None:
 def say(url: str, dice: random.Random) -> None:
     """An outcome of some task or session is posted."""
     told = dice.choice(("accepted", "rejected"))
-    task = dice.choice(("j1", "j2", "s1", "s2"))
+    number = dice.randrange(12)
+    task = dice.choice(("j1", "j2", "s1", "s2", f"c{number}", f"j-{number}"))
     post(url, Outcome(dice.choice(("t", "u")), task, told, None, "k", START_MS))
 
 
@@ -131,6 +162,20 @@ def answers(url: str, scope: Scope) -> dict[str, Any]:
         found[f"top {by}"] = dearest(url, by, scope, 2)
     for zone in ZONES:
         found[f"daily {zone}"] = daily(url, ZoneInfo(zone), scope)
+    return found
+
+
+def by_session(url: str, scope: Scope) -> dict[str, Any]:
+    """What the reports that go by session or task say of a scope, sessions one by one."""
+    held, routed = sessions(url, scope)
+    found: dict[str, Any] = {
+        "held": Counter(held),
+        "routed": routed,
+        "outcomes": outcomes(url, scope),
+    }
+    for by in ("session", "task"):
+        found[f"by {by}"] = grouped(url, by, scope)
+        found[f"top {by}"] = dearest(url, by, scope, 2)
     return found
 
 

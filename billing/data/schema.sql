@@ -69,6 +69,8 @@ CREATE TABLE facets (
 	arm VARCHAR DEFAULT '' NOT NULL, 
 	state VARCHAR DEFAULT '' NOT NULL, 
 	usage_source VARCHAR DEFAULT '' NOT NULL, 
+	has_session VARCHAR DEFAULT '' NOT NULL, 
+	has_task VARCHAR DEFAULT '' NOT NULL, 
 	PRIMARY KEY (id)
 );
 
@@ -241,6 +243,45 @@ CREATE TABLE rollups (
 
 ;
 
+CREATE TABLE session_moments (
+	cube BIGINT NOT NULL, 
+	facet BIGINT NOT NULL, 
+	block BIGINT NOT NULL, 
+	count BIGINT NOT NULL, 
+	paid_nano BIGINT NOT NULL, 
+	tokenmaxxed_nano BIGINT NOT NULL, 
+	squares_high BIGINT NOT NULL, 
+	squares_both BIGINT NOT NULL, 
+	squares_low BIGINT NOT NULL, 
+	known BIGINT NOT NULL, 
+	accepted BIGINT NOT NULL, 
+	PRIMARY KEY (cube, facet, block)
+)
+ WITHOUT ROWID
+
+;
+
+CREATE TABLE session_totals (
+	cube BIGINT NOT NULL, 
+	session VARCHAR NOT NULL, 
+	model VARCHAR NOT NULL, 
+	keyed BIGINT NOT NULL, 
+	facet BIGINT NOT NULL, 
+	first BIGINT NOT NULL, 
+	last BIGINT NOT NULL, 
+	span BIGINT NOT NULL, 
+	accepted INTEGER, 
+	requests BIGINT NOT NULL, 
+	infeasible BIGINT NOT NULL, 
+	compared_nano BIGINT NOT NULL, 
+	baseline_nano BIGINT NOT NULL, 
+	cost_nano BIGINT NOT NULL, 
+	PRIMARY KEY (cube, session, model)
+)
+ WITHOUT ROWID
+
+;
+
 CREATE TABLE slices (
 	cube BIGINT NOT NULL, 
 	session VARCHAR NOT NULL, 
@@ -273,7 +314,7 @@ CREATE TABLE slices (
 
 CREATE UNIQUE INDEX ix_closings_month ON closings (month);
 
-CREATE UNIQUE INDEX ix_facets_labels ON facets (cube, team, project, "key", user, requested_model, served_model, tier, upstream, action, arm, state, usage_source);
+CREATE UNIQUE INDEX ix_facets_labels ON facets (cube, team, project, "key", user, requested_model, served_model, tier, upstream, action, arm, state, usage_source, has_session, has_task);
 
 CREATE UNIQUE INDEX ix_receipts_request_id ON receipts (request_id);
 
@@ -295,9 +336,15 @@ CREATE INDEX ix_reconciliations_account_day ON reconciliations (account, day);
 
 CREATE INDEX ix_replies_expires_ms ON replies (expires_ms);
 
-CREATE INDEX ix_slices_goal ON slices (goal, cube, named, cost_nano);
+CREATE INDEX ix_session_totals_facet ON session_totals (cube, facet, first, last, infeasible, requests, compared_nano, baseline_nano, accepted, keyed, cost_nano);
 
-CREATE INDEX ix_slices_held ON slices (cube, session, bucket, infeasible, requests, compared_nano, baseline_nano, accepted, facet) WHERE arm = 'holdout';
+CREATE INDEX ix_session_totals_long ON session_totals (cube, model, span, first, last) WHERE span > 0;
+
+CREATE INDEX ix_session_totals_mixed ON session_totals (cube, model, first, last) WHERE facet = 0;
+
+CREATE INDEX ix_slices_goal ON slices (goal);
+
+CREATE INDEX ix_slices_named ON slices (cube, goal, bucket, facet, cost_nano) WHERE named = 1;
 
 CREATE INDEX ix_slices_told ON slices (cube, goal, facet, arm, bucket, cost_nano, accepted) WHERE accepted IS NOT NULL;
 

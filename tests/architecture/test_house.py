@@ -80,7 +80,11 @@ TESTED_BY = {
     "billing/errors.py": "tests/unit/test_gateway/test_errors.py",
     "billing/rollup_check.py": "tests/unit/test_billing/test_rollup.py",
     "billing/scope.py": "tests/unit/test_billing/test_reports.py",
+    "billing/rollup_sessions.py": "tests/unit/test_billing/test_rollup.py",
+    "billing/session_arms.py": "tests/unit/test_billing/test_rolled.py",
+    "billing/session_reach.py": "tests/unit/test_billing/test_rolled.py",
     "billing/session_sums.py": "tests/unit/test_billing/test_rolled.py",
+    "billing/task_sums.py": "tests/unit/test_billing/test_rolled.py",
     "compressor/errors.py": "tests/unit/test_gateway/test_errors.py",
 }
 

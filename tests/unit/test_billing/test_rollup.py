@@ -15,6 +15,8 @@ TABLES = {
     "facets": "cube, team, project, user, requested_model, served_model, tier, action, arm, state",
     "rollups": "cube, width_ms, bucket, requests, cost_nano, baseline_nano, saved_trim_nano",
     "slices": "cube, session, keyed, arm, goal, named, bucket, accepted, requests, cost_nano",
+    "session_totals": "cube, session, model, first, last, span, accepted, requests, cost_nano",
+    "session_moments WHERE count > 0": "cube, block, count, paid_nano, squares_low, known",
 }
 
 
@@ -59,8 +61,19 @@ def test_nothing_new_changes_nothing(path: Path) -> None:
     assert rows(path) == before
 
 
-@pytest.mark.parametrize("table", ["rollups", "slices"])
-@pytest.mark.parametrize("change", ["SET cost_nano = cost_nano + 1", "SET requests = 0"])
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("rollups", "SET cost_nano = cost_nano + 1"),
+        ("rollups", "SET requests = 0"),
+        ("slices", "SET cost_nano = cost_nano + 1"),
+        ("slices", "SET requests = 0"),
+        ("session_totals", "SET baseline_nano = baseline_nano + 1"),
+        ("session_totals", "SET span = span + 1"),
+        ("session_moments", "SET squares_low = squares_low + 1"),
+        ("session_moments", "SET known = known + 1"),
+    ],
+)
 def test_a_wrong_sum_is_found(path: Path, table: str, change: str) -> None:
     """A changed roll-up is named by `verify`, with the remedy; a sound one is not."""
     url = f"sqlite:///{path}"
@@ -86,4 +99,4 @@ def test_a_batch_is_all_or_nothing(path: Path) -> None:
         store.roll_up(50)
     store.close()
     assert already(f"sqlite:///{path}") == 0
-    assert rows(path) == {"facets": [], "rollups": [], "slices": []}
+    assert rows(path) == {name: [] for name in TABLES}
