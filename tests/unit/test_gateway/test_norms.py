@@ -173,3 +173,32 @@ async def test_a_receipt_keeps_list_prices_where_others_were_charged(tmp_path: P
     assert found.cost_nano == 11 * 1_000 + 5 * 10_000
     assert found.decision["list"] == {found.attempts[-1].id: {"input": "2"}}
     assert "list" not in other.decision
+
+
+async def test_what_is_beyond_the_effective_context_is_waste_with_its_surcharge(
+    tmp_path: Path,
+) -> None:
+    """Waste is what was paid less the price of the prompt cut at the effective context: that is
+    below the step, so the dearer rate of every token is waste, too. Effective tokens end there,
+    reasoning is none, and a usage key that nobody knows is counted.
+    """
+    usage = {
+        "prompt_tokens": 300_000, "completion_tokens": 9, "mystery_tokens": 4,
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }  # fmt: skip
+    models = (
+        "deep: { upstream: fake, tier: mid, context_window: 1000000, effective_context: 50000, "
+        "price: { input: 2, output: 10, above: [{ tokens: 272000, input: 4, output: 15 }] } }"
+    )
+    upstream = FakeUpstream(plain_reply(completion(usage=usage)))
+    async with house(tmp_path, upstream, "0%", models) as app:
+        found = await ask(app, "Say a word.", "pass", "deep")
+        page = app.shell.telemetry.page(0)
+    assert found.cost_nano == 300_000 * 4_000 + 9 * 15_000
+    assert found.waste_nano == found.cost_nano - (50_000 * 2_000 + 9 * 10_000)
+    assert found.effective_tokens == 50_000 + 5
+    assert found.billed_tokens == 300_009
+    text = page.decode() if isinstance(page, bytes) else str(page)
+    assert 'mystery_tokens"} 1.0' in text
+    assert found.attempts[-1].usage is not None
+    assert found.attempts[-1].usage["mystery_tokens"] == 4
