@@ -26,7 +26,7 @@ from compressor.measure import Measurement
 from compressor.recipe import Way
 from gateway.audit_policy import Declared, keys_by_team, provider_of
 from gateway.audit_row import AuditRow
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, ModelNotAllowed
 from gateway.exchange import Caller, ClientHeaders
 from gateway.kits import Kits
 from gateway.prepare import Question, Thought, carry_out, route_policy, think_over
@@ -115,8 +115,9 @@ class Judge:
         case = _Case(row, name, at_ms, self._teams.get(row.team, self._key), usage, known)
         try:
             return self._by_body(case, price) if row.body else self._by_counts(case, price)
-        except NoCandidate as error:
-            code = "unpriced" if error.unpriced else "no_model_may_serve_it"
+        except (NoCandidate, ModelNotAllowed) as error:
+            unpriced = isinstance(error, NoCandidate) and error.unpriced
+            code = "unpriced" if unpriced else "no_model_may_serve_it"
             return replace(known, action="refused", refused=code)
         except (GatewayError, RouterError):
             return replace(known, action="refused", refused="invalid_request")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from billing.bundled import bundled_text
 from billing.contracts import parse_regions
-from billing.errors import LedgerUnavailable, PriceMissing
+from billing.errors import LedgerMissing, LedgerUnavailable, PriceMissing
 from billing.money import rate_text
 from billing.price_check import (
     Change,
@@ -75,7 +75,10 @@ def check(settings: Settings, at: datetime) -> list[Finding]:
         findings.append(Finding("one-source", "all", text, look=False))
     else:
         findings += drift(PriceBook.bundled(), declared, theirs, at)
-    seen, booked = _ledger(settings, at)
+    try:
+        seen, booked = _ledger(settings, at)
+    except LedgerMissing:  # prices are checked before the first request, too
+        seen, booked = [], {}
     gone = [(model, upstream) for model, upstream in seen if model not in settings.models]
     findings += coverage(book, used, gone, booked, at)
     findings += upcoming(book, declared, at)
