@@ -43,6 +43,7 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
         "cost_usd": usd(receipt.cost_nano),
         "gateway_cost_usd": usd(receipt.gateway_cost_nano),
         "baseline_usd": None if receipt.baseline_nano is None else usd(receipt.baseline_nano),
+        "baseline_from": receipt.decision.get("tokenmaxxed"),
         "saved_usd": None if saved is None else usd(saved),
         "saved_by": None if causes is None else {k: usd(v) for k, v in causes.items()},
         "waste_usd": usd(receipt.waste_nano),

@@ -14,6 +14,7 @@ from fakes import FakeUpstream, completion, plain_reply
 from billing import untouched
 from billing.counterfactual import scaled
 from billing.receipt import Receipt, check
+from billing.receipt_json import to_json
 from billing.untouched import MIN_ANSWERS, MIN_RETRIES, Norms
 from billing.usage import Usage
 from gateway.app import App, create_app
@@ -121,6 +122,7 @@ async def test_a_routed_request_is_compared_with_how_the_model_asked_for_reasons
     assert fed.saved_by is not None
     assert sum(fed.saved_by.values()) == fed.saved_nano
     check(fed)
+    assert to_json(fed)["baseline_from"] == fed.decision["tokenmaxxed"]
 
 
 async def test_what_was_served_as_asked_keeps_its_own_reasoning(tmp_path: Path) -> None:
