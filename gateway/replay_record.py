@@ -3,7 +3,7 @@
 A plan is a pure function of a ``Situation``. What comes from the policy (options, prices,
 permissions, limits) is not kept: a replay takes it from the policy it replays. All the rest
 is: facts, sizes, score, need, brake, warm prefixes. Texts are never kept, so of a
-measurement the question is left out, and of its messages all sizes but the last one's.
+measurement the question is left out; of a single question's messages only the last size is.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def recorded(situation: Situation, plan: Plan) -> dict[str, object]:
             made[name] = value
     messages = situation.measurement.message_tokens
     made["messages"] = [len(messages), messages[-1] if messages else 0]
+    if situation.facts.human_turns > 1:  # what may be remembered hangs on where turns end
+        made["sizes"] = list(messages)
     made["plan"] = choice_row(plan.choice)
     if plan.would is not None:
         made["would"] = choice_row(plan.would)
@@ -90,6 +92,7 @@ def restored(decision: Mapping[str, Any], facts: RequestFacts, terms: Terms) -> 
         KeyError, TypeError, ValueError: not such a record.
     """
     count, last = decision["messages"]
+    sizes = tuple(decision.get("sizes", ())) or (0,) * (count - 1) + (last,) * min(1, count)
     need = decision["need"]
     # A record carries more than the situation (hashes of the bodies, say).
     known = set(_situation_fields()) - KEPT
@@ -98,7 +101,7 @@ def restored(decision: Mapping[str, Any], facts: RequestFacts, terms: Terms) -> 
         facts=facts,
         measurement=Measurement(
             **{**_ZEROS, **decision["measurement"]},
-            message_tokens=(0,) * max(0, count - 1) + (last,) * min(1, count),
+            message_tokens=sizes,
             question="",
         ),
         complexity=Complexity(**{**decision["complexity"], "limits": terms.limits}),
