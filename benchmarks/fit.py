@@ -1,7 +1,7 @@
 """How much of the needed evidence survives a fit, and what a fit costs.
 
     python -m benchmarks.fit ../shared/data/longcontext/dev.jsonl --json
-    python -m benchmarks.fit FILE --headroom /tmp/headroom --plot docs/images/context-fit.svg
+    python -m benchmarks.fit FILE --headroom FOLDER --plot docs/images/context-fit.svg
 
 Each row of FILE is one context with questions and evidence (character offsets). Context
 and question are sent as one user message, the context first, as a gateway's user sends

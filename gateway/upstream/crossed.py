@@ -79,6 +79,15 @@ class _Payloads(EventStream):
 
     found: list[Any] = field(default_factory=list)
 
+    @property
+    def whole(self) -> bool:
+        """Only whole events are given, and what they mean is their reader's to say."""
+        return True
+
+    def text(self) -> str:
+        """Nothing: the reader of the payloads has it."""
+        return ""
+
     def read(self, block: bytes) -> bytes:
         """Take them."""
         self.found.extend(payloads(block))

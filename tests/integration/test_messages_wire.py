@@ -170,9 +170,7 @@ def test_forty_turns_with_tools_keep_their_prefix_warm(
     assert cached > 0.6 * prompt
 
 
-def test_thinking_and_its_signature_come_through_untouched(
-    client: Anthropic, house: House
-) -> None:
+def test_thinking_and_its_signature_come_through_untouched(client: Anthropic, house: House) -> None:
     """A signed thought reaches the client, goes back, and pins the model."""
     asked: dict[str, Any] = {
         "model": DIRECT,
