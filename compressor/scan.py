@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from compressor.conversation import Conversation, Path
 
 LONG_RUN = 200  # characters of the same kind in a row
+STEP = LONG_RUN // 2  # any such run holds a whole block of this many, counted from the start
+SAMPLE, SAMPLE_SHARE = 65_536, 0.1  # characters and share of a text that are deflated first
 MANY_LINES = 20  # the same line so often, and together
 LINE_SHARE = 0.3  # so much of the text, is padding
 REPEATED_CHARS = 8_000  # a text of that length
@@ -34,7 +36,8 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{3,}")
 _LIKE_LATIN = "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0410\u0412\u0415"
 _LIKE_LATIN += "\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u03bf\u039f\u0391\u0395\u03a1"
 _HOMOGLYPH = re.compile(rf"[A-Za-z]{{2,}}[{_LIKE_LATIN}]+[A-Za-z]*|[{_LIKE_LATIN}]+[A-Za-z]{{2,}}")
-_BLANKS = re.compile(rf"[ \t\r\n\u00a0\u2800\u3000]{{{LONG_RUN},}}")
+_BLANK = " \t\r\n\u00a0\u2800\u3000"
+_BLANKS = re.compile(rf"[{_BLANK}]{{{LONG_RUN},}}")
 _SAME = re.compile(rf"([^\s\-=*_#.~])\1{{{LONG_RUN},}}")
 _STYLE = re.compile(
     r"(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![\d.])|opacity\s*:\s*0(?![\d.])"
@@ -131,11 +134,9 @@ def _orders(text: str) -> _Spans:
 
 def _repeats(text: str) -> _Spans:
     """One line again and again, or a text that says the same all over."""
-    if len(text) >= REPEATED_CHARS:
-        packed = len(zlib.compress(text.encode("utf-8", "surrogatepass"), 1))
-        if packed < REPEATED_RATIO * len(text):
-            yield 0, len(text)
-            return
+    if len(text) >= REPEATED_CHARS and _says_the_same(text):
+        yield 0, len(text)
+        return
     lines: Counter[str] = Counter()
     every = text.split("\n")
     for at in range(0, len(every), SLICE):
@@ -145,12 +146,37 @@ def _repeats(text: str) -> _Spans:
         yield text.index(line), text.index(line) + len(line) * times
 
 
+def _says_the_same(text: str) -> bool:
+    """Whether a text deflates to next to nothing; most are told by their beginning, which
+    deflates to no more than the whole does.
+    """
+    most = REPEATED_RATIO * len(text)
+    part = max(SAMPLE, int(SAMPLE_SHARE * len(text)))
+    return all(
+        len(zlib.compress(some.encode("utf-8", "surrogatepass"), 1)) < most
+        for some in ((text[:part], text) if part < len(text) else (text,))
+    )
+
+
 def _odd(text: str) -> bool:
     return not text.isascii()
 
 
 def _long(text: str) -> bool:
     return len(text) >= LONG_RUN
+
+
+def _blank_block(text: str) -> bool:
+    """Whether any block is blank: without one there is no long run, and no need to search."""
+    return any(not text[at : at + STEP].strip(_BLANK) for at in range(0, len(text), STEP))
+
+
+def _same_block(text: str) -> bool:
+    """The same for one character again and again."""
+    return any(
+        text[at] == text[at + STEP - 1] and text.count(text[at], at, at + STEP) == STEP
+        for at in range(0, len(text) - STEP + 1, STEP)
+    )
 
 
 def _commented(text: str) -> bool:
@@ -167,8 +193,8 @@ _CHECKS: tuple[tuple[str, Callable[[str], bool], Callable[[str], _Spans]], ...] 
     ("tag_characters", _odd, _matches(_TAGS)),
     ("variation_selectors", _odd, _matches(_SELECTORS)),
     ("homoglyphs", _odd, _matches(_HOMOGLYPH)),
-    ("blank_padding", _long, _matches(_BLANKS)),
-    ("repeated_character", _long, _matches(_SAME)),
+    ("blank_padding", _blank_block, _matches(_BLANKS)),
+    ("repeated_character", _same_block, _matches(_SAME)),
     ("repeated_text", _long, _repeats),
     ("hidden_style", _styled, _matches(_STYLE)),
     ("hidden_instruction", _commented, _orders),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compressor.conversation import Conversation, Message, Part, PartKind
-from compressor.scan import SLICE, scan, summary
+from compressor.scan import LONG_RUN, SLICE, scan, summary
 
 PROSE = "The harbour was rebuilt in 1887. Its keepers met in spring and talked of timber. " * 3
 
@@ -94,3 +97,28 @@ def test_what_lies_across_two_slices_is_found_once() -> None:
         padding = "".join(f"{n:06d} " for n in range((SLICE + shift) // 7 + 1))[: SLICE + shift]
         found = scan(conversation(padding + "<i style='display:none'>x</i>" + PROSE))
         assert [(f.kind, f.count) for f in found] == [("hidden_style", 1)], shift
+
+
+@given(st.integers(0, 350), st.integers(150, 420), st.sampled_from(" \t\n\u3000xA"), st.text("ab "))
+def test_no_long_run_escapes_the_look_at_blocks(
+    before: int, length: int, character: str, after: str
+) -> None:
+    """Wherever a run begins and however long it is, it is found exactly from 200 on."""
+    text = "word " * (before // 5) + "." * (before % 5) + "q" + character * length + "q" + after
+    kinds = {finding.kind for finding in scan(conversation(text))}
+    blank = character.isspace()
+    found = "blank_padding" if blank else "repeated_character"
+    assert (found in kinds) == (length >= LONG_RUN + (0 if blank else 1))
+
+
+@pytest.mark.parametrize("unit", [40, 400])
+def test_a_long_text_that_repeats_is_told_by_its_whole(unit: int) -> None:
+    """A beginning that says nothing new is not enough: the whole must say the same again."""
+    rng = random.Random(7)
+    piece = "".join(rng.choices("abcdefgh \n", k=unit))
+    fresh = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz \n", k=400_000))
+    again = piece * (1_200_000 // unit)
+    assert "repeated_text" in {finding.kind for finding in scan(conversation(again))}
+    assert "repeated_text" not in {
+        finding.kind for finding in scan(conversation(again[:200_000] + fresh))
+    }
