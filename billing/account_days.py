@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from billing.finance_tables import CORRECTIONS
 from billing.reader import ATTEMPTS, EPOCH, LINES, RECEIPTS
-from billing.receipt import COMPLETION, GATEWAY, HELD, PROMPT
+from billing.receipt import COMPLETION, GATEWAY, HELD, JUDGE_LINES, PROMPT, SHADOW_LINES
 from billing.reconcile import ESTIMATED, HELD_CLASSES, Doubtful, Ours
 
 DAY_MS = 86_400_000
@@ -102,7 +102,8 @@ def _charged(db: Connection, where: Sequence[Any]) -> Iterator[tuple[AccountDay,
 
 
 def _tokens(components: Iterable[str]) -> Any:
-    names = [name for part in sorted(components) for name in (part, GATEWAY + part)]
+    whose = ("", GATEWAY, SHADOW_LINES, JUDGE_LINES)
+    names = [prefix + part for part in sorted(components) for prefix in whose]
     return sa.case((LINES.c.component.in_(names), LINES.c.quantity), else_=0)
 
 

@@ -30,7 +30,7 @@ from billing.money import decimal_of
 from billing.price_layers import PriceDecimal, PriceTerms
 
 Forbidden = Literal[
-    "route", "downgrade", "lossless", "trim", "compress", "response_cache", "fallback"
+    "route", "downgrade", "lossless", "trim", "compress", "response_cache", "fallback", "shadow"
 ]
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _HASH = re.compile(r"^sha256:([0-9a-fA-F]{64})$")

@@ -23,6 +23,8 @@ from billing.plain import MOST, plain, scrub
 
 GATEWAY = "gateway:"
 """Prefix of the components of calls that the gateway itself made."""
+SHADOW_LINES, JUDGE_LINES = "gateway:shadow:", "gateway:judge:"
+"""Prefixes of those of a shadow label: the model asked for, asked again, and the judge."""
 HELD = "hold"
 """Component of a charge at the hold, one nano-dollar a unit: what was metered is unknown."""
 HELD_RATE = "0.001"

@@ -36,6 +36,7 @@ from gateway.recall_feed import Feed, channel_of
 from gateway.relay import Send, send_plain
 from gateway.routes import count, generate, health, management
 from gateway.settings import Settings, parse
+from gateway.shadow import relearn
 from gateway.shell import Shell
 from gateway.snapshot import build_snapshot
 from gateway.sweeper import sweep_for_ever
@@ -133,6 +134,8 @@ class App:
             shell.rates.load()
         if shell.peers is not None:
             self._tasks.append(asyncio.create_task(self._publish(shell.peers)))
+        if shell.snapshot.settings.routing.shadow is not None and shell.feed is None:
+            await asyncio.to_thread(relearn, shell)
         if shell.feed is not None:
             await shell.feed.exchange()
             self._tasks.append(asyncio.create_task(shell.feed.run()))
@@ -157,6 +160,7 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.shell.notifier.stop()
+        await self.shell.behind.close()
         for upstream in self.shell.upstreams.values():
             await upstream.close()
         if self.shell.feed is not None:

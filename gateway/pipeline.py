@@ -23,7 +23,7 @@ from billing.errors import (
 from billing.ledger import Hold, HoldRequest
 from billing.prices import Price
 from compressor.recipe import Way
-from gateway import relay, settle
+from gateway import relay, settle, shadow
 from gateway.actions import weir_headers
 from gateway.baseline import special_price
 from gateway.brakes import as_rate, obeyed
@@ -78,6 +78,8 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
     if ex.caller is not None:
         ex.brake = obeyed(shell, ex.caller, ex.request_id, ex.at_ms)
         ex.reply.keep = ex.caller.key.keep_bodies_s > 0
+        if snapshot.settings.routing.shadow is not None:
+            ex.reply.keep |= shadow.drawn(snapshot, ex.request_id)
     try:
         ex.prepared = await think(shell, snapshot, ex, ex.request, paying=True)
         if ex.caller is not None and limited(ex.caller.key):
@@ -103,6 +105,8 @@ async def _handle(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
     finally:
         settle.finish(shell, snapshot, ex, hold)
         keep(shell.bodies, ex)
+        if snapshot.settings.routing.shadow is not None:
+            shadow.after(shell, snapshot, ex)
 
 
 async def dry_run(shell: Shell, ex: Exchange, raw: bytes) -> None:

@@ -10,14 +10,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from billing.accounts import Accounts, BillingSection, VirtualKey, build_accounts
-from billing.policy_schema import NodeConfig
+from billing.accounts import Accounts, BillingSection, Node, VirtualKey, build_accounts
+from billing.policy_schema import Limits, NodeConfig
 from billing.price_layers import PriceTerms
 from billing.schema import check_url, url_beside
 from gateway.card_files import read_cards
@@ -28,10 +28,13 @@ from gateway.yaml_text import Document, Location
 from router.errors import PolicyInvalid
 from router.plan import Tier
 from router.policy import (
+    RULE,
+    SHADOW_ACCOUNT,
     FitSection,
     ModelEntry,
     RoutePolicy,
     RoutingSection,
+    ShadowSection,
     SummarizerSection,
     narrow,
     route_policy,
@@ -176,7 +179,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
     contracts = read_contracts(root.prices, document, root.upstreams)
     models, cards = read_cards(root.models, document)
     try:
-        accounts = build_accounts(root)
+        accounts = _with_shadow(build_accounts(root), root.routing.shadow)
         policy = route_policy(root.routing, root.fit)
         for key in accounts.keys.values():
             policy_of(policy, key, root.models, upstreams)
@@ -307,6 +310,11 @@ def _check_references(root: RootSection, document: Document) -> None:
     for where, baseline in _baselines(root):
         if baseline is not None and baseline not in root.models:
             raise document.missing(where, baseline, "model", root.models)
+    shadow = root.routing.shadow
+    if shadow is not None and shadow.judge not in {RULE, *root.models}:
+        raise document.missing(
+            ("routing", "shadow", "judge"), shadow.judge, "model", [RULE, *root.models]
+        )
     for where, word in _allowed(root):
         if word not in root.models and word not in TIERS:
             raise document.missing(where, word, "model or tier", [*root.models, *TIERS])
@@ -328,6 +336,14 @@ def _check_summarizer(
             f"{section.upstream!r} does not speak OpenAI's wire",
             "name an upstream of `kind: openai`, or write `backend: torch`",
         )
+
+
+def _with_shadow(accounts: Accounts, section: ShadowSection | None) -> Accounts:
+    """The accounts with the gateway's own, which pays for shadow labels."""
+    if section is None:
+        return accounts
+    node = Node(SHADOW_ACCOUNT, section.budget, Limits(), accounts.zone)
+    return replace(accounts, nodes={**accounts.nodes, SHADOW_ACCOUNT: node})
 
 
 def _baselines(root: RootSection) -> Iterator[tuple[Location, str | None]]:

@@ -14,6 +14,7 @@ from billing.untouched import Norms
 from compressor.kit import Kit
 from gateway.admission import Admission
 from gateway.ahead import Ahead
+from gateway.behind import Behind
 from gateway.idempotency import Replies
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits
@@ -55,5 +56,6 @@ class Shell:
     feed: Feed | None = None
     norms: Norms = field(default_factory=Norms)
     ahead: Ahead = field(default_factory=Ahead)
+    behind: Behind = field(default_factory=Behind)
     ready: bool = False
     stale_config: str | None = None

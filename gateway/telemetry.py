@@ -61,14 +61,11 @@ class Telemetry:
             ("model",),
             registry=self.registry,
         )
-        self.notices = Counter(
-            "weir_notices",
-            "Messages about budgets",
-            ("channel", "outcome"),
-            registry=self.registry,
-        )
+        said = "Messages about budgets"
+        self.notices = Counter("weir_notices", said, ("channel", "outcome"), registry=self.registry)
         self.bodies = _bodies(self.registry)
         self.gate_off = _gate_off(self.registry)
+        self.shadow = _shadow(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
         self._children: dict[tuple[object, ...], object] = {}
 
@@ -120,6 +117,11 @@ def _bodies(registry: CollectorRegistry) -> Counter:
     """How many bodies were kept where the policy says so, and how many could not be."""
     text = "Bodies that the policy keeps: kept, too_large, dropped, failed"
     return Counter("weir_bodies", text, ("outcome",), registry=registry)
+
+
+def _shadow(registry: CollectorRegistry) -> Counter:
+    said = "Shadow labels, and why others were dropped"
+    return Counter("weir_shadow", said, ("outcome",), registry=registry)
 
 
 def _gate_off(registry: CollectorRegistry) -> Counter:

@@ -15,7 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from billing.budget import Budget, Span
 from billing.money import nano
+from billing.policy_schema import Budgets, Share
 from billing.price_layers import PriceTerms
 from compressor.recipe import Way
 from router.effective import EffectiveLengths
@@ -23,8 +25,13 @@ from router.errors import PolicyInvalid
 from router.plan import Tier
 
 FORBIDDABLE = frozenset(
-    {"lossless", "trim", "compress", "route", "downgrade", "response_cache", "fallback"}
-)
+    {
+        "lossless", "trim", "compress", "route", "downgrade", "response_cache", "fallback",
+        "shadow",
+    }
+)  # fmt: skip
+RULE = "rule"  # a judge that is no model
+SHADOW_ACCOUNT = "gateway:shadow"  # no team can be called so: a name holds no colon
 MARGIN = 0.10
 _STRENGTH = {way: number for number, way in enumerate(Way)}
 HARD_RATIO = 2.0  # `prefer: {fit: hard}` compresses this many times harder
@@ -103,11 +110,31 @@ class QualitySection(_Section):
     limits: dict[Annotated[float, BeforeValidator(_floor)], float] = Field(default_factory=dict)
 
 
+class ShadowSection(_Section):
+    """``routing.shadow:``: cheap-routed requests that the model asked for is asked, too.
+
+    ``share`` of them; ``budget`` of their own, such as ``2 per day``; ``judge``: ``rule``, or a
+    declared model, which compares where no rule can.
+    """
+
+    share: Share
+    budget: Budgets
+    judge: str = RULE
+
+    @field_validator("budget")
+    @classmethod
+    def _bounded(cls, budget: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        if not budget or any(one.per_user or one.span is Span.REQUEST for one in budget):
+            raise ValueError("shadow labels need a budget for a time, such as `2 per day`")
+        return budget
+
+
 class RoutingSection(_Section):
     """``routing:``. ``baseline`` is what ``model: auto`` is compared with.
 
     ``escalations``: USD that one key may spend in a UTC day on going up under ``auto``.
     ``escalate``: whether a cheaper answer that fails a plain check is asked for once more.
+    ``shadow``: labels from asking twice; None for none.
     """
 
     mode: Literal["route", "observe"] = "route"
@@ -115,6 +142,7 @@ class RoutingSection(_Section):
     quality: QualitySection = QualitySection()
     escalations: Decimal | None = Field(default=None, ge=0)
     escalate: Literal["on_fault", "never"] = "on_fault"
+    shadow: ShadowSection | None = None
 
     @property
     def escalations_nano(self) -> int | None:

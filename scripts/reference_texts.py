@@ -47,6 +47,11 @@ SECTIONS = {
         ),
     ),
     "RoutingSection": ("`routing`", "Which model."),
+    "ShadowSection": (
+        "`routing.shadow`",
+        "Labels from asking twice: what a small model answered is asked of the model that was "
+        "asked for, too, after the answer has gone out. docs/guides/routing.md.",
+    ),
     "QualitySection": ("`routing.quality`", "How much quality a cheaper model must keep."),
     "FitSection": ("`fit`", "What may be done to a prompt."),
     "SummarizerSection": ("`fit.summarizer`", "Who writes the memories of `compress`."),
@@ -75,7 +80,7 @@ _NODE = {
     "limits": "Ceilings, see `limits`.",
     "allow": "Only these models, by public name or tier. Every level must allow a model.",
     "forbid": "Never here or below: `route`, `downgrade`, `lossless`, `trim`, `compress`, "
-    "`response_cache`, `fallback`.",
+    "`response_cache`, `fallback`, `shadow`.",
     "prefer": "`{ fit: ... }`: `off`, `lossless`, `trim`, `compress` or `hard`, the strongest way "
     "wanted here; `keep_recent` and `ratio` stand above those of `fit`.",
     "holdout": "The share of sessions sent untouched here, such as `5% of sessions`.",
@@ -200,6 +205,13 @@ TEXTS = {
     "RoutingSection.mode": "`observe` changes nothing and records what would be done; `route` "
     "acts on it.",
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
+    "RoutingSection.shadow": "See `routing.shadow`. None: nothing is asked twice.",
+    "ShadowSection.share": "Of the requests that a small model answered in place of the model "
+    "asked for, such as `2%`.",
+    "ShadowSection.budget": "USD of its own for a time, such as `2 per day` or `[2 per day, 40 per "
+    "month]`; the organisation's budget counts it, too. Spent: nothing more is asked.",
+    "ShadowSection.judge": "`rule`: only answers that need no opinion are compared (options, JSON, "
+    "the same words). A declared model compares the others, asked in both orders.",
     "QualitySection.limits": "The highest gain at which a small model keeps a floor, by floor, "
     "from your own labels: `weir router calibrate` prints it. Empty: the shipped calibration.",
     "RoutingSection.escalate": "`on_fault`: an answer of a cheaper model that is empty, refused, "

@@ -64,6 +64,8 @@ TESTED_BY = {
     "gateway/routes/management.py": "tests/integration/test_bad_input.py",
     "gateway/server.py": "tests/integration/test_lifecycle.py",
     "gateway/settle.py": "tests/unit/test_gateway/test_pipeline.py",
+    "gateway/shadow.py": "tests/integration/test_shadow.py",
+    "gateway/shadow_calls.py": "tests/integration/test_shadow.py",
     "gateway/shell.py": "tests/unit/test_gateway/test_pipeline.py",
     "gateway/snapshot.py": "tests/unit/test_gateway/test_pipeline.py",
     "gateway/tables.py": "tests/unit/test_gateway/test_cli.py",
