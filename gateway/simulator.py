@@ -27,7 +27,8 @@ from gateway.simulator_answer import Answer, answer, prompt_text
 from gateway.simulator_cache import PromptCache
 from gateway.simulator_reader import answer_from_notes
 from gateway.simulator_reply import Choice, Served, chat_error
-from gateway.simulator_routes import WIRES, SimWire
+from gateway.simulator_routes import STORED, WIRES, SimWire
+from gateway.simulator_store import SimStore
 from gateway.simulator_wire import SimError, SimRequest, parse_body
 
 Scope = MutableMapping[str, Any]
@@ -49,7 +50,7 @@ class SimSettings:
     ``per_token_ms`` are latencies in milliseconds. ``api_key``: the only key accepted,
     None for any. ``max_output`` is the completion limit where a body names none, tokens.
     ``reads`` plants an effective context: tokens up to which the questions of a probe are
-    answered right, by kind of reading.
+    answered right, by kind of reading; ``noise`` is the share of wrong answers within it.
     """
 
     models: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class SimSettings:
     api_key: str | None = None
     max_output: int = 4096
     reads: Mapping[str, int] = field(default_factory=dict)
+    noise: float = 0.0
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ class Simulator:
         self._media = media_rule("openai_tiles")
         self._serial = 0
         self._last_headers: dict[str, str] = {}
+        self._store = SimStore(self._serve_row)
         self.tallies: dict[str, Tally] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +116,8 @@ class Simulator:
             await _reply(send, 200, json.dumps(self._model_list()).encode())
         elif method == "POST" and wire is not None:
             await self._generate(wire, scope, receive, send)
+        elif path.startswith(STORED):
+            await self._stored(scope, receive, send)
         else:
             message = f"Invalid URL ({method} {path})"
             await _reply(send, 404, chat_error(SimError(message, status=404)))
@@ -155,6 +160,35 @@ class Simulator:
         self._tally(served, served.completion_tokens)
         await _reply(send, 200, wire.body(served, request), (_JSON, _id_header(served)))
 
+    async def _stored(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Files and batches."""
+        raw = await _read(receive)
+        if raw is None:
+            return
+        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
+        try:
+            self._account(scope)
+            work = (scope["method"], scope["path"], raw, headers)
+            status, kind, body = await asyncio.to_thread(self._store.answer, *work)
+        except SimError as refused:
+            await _reply(send, refused.status, chat_error(refused))
+            return
+        await _reply(send, status, body, ((b"content-type", kind),))
+
+    def _serve_row(self, path: str, raw: bytes) -> tuple[int, dict[str, Any]]:
+        """One row of a batch, served and counted."""
+        wire = WIRES[path]
+        try:
+            made = self._make(wire, raw, only_count=False)
+        except SimError as refused:
+            return refused.status, json.loads(wire.error(refused))
+        if isinstance(made, bytes):
+            raise TypeError("a row of a batch is never only counted")
+        request, served = made
+        served = replace(served, id=f"{wire.prefix}row", created=int(self._clock()))
+        self._tally(served, served.completion_tokens)
+        return 200, json.loads(wire.body(served, request))
+
     def _account(self, scope: Scope) -> str:
         headers = dict(scope["headers"])
         secret = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
@@ -189,7 +223,9 @@ class Simulator:
                 param="messages",
                 code="context_length_exceeded",
             )
-        said = answer_from_notes(prompt_text(request), prompt_tokens, self._settings.reads)
+        said = answer_from_notes(
+            prompt_text(request), prompt_tokens, self._settings.reads, self._settings.noise
+        )
         choices = tuple(self._choice(request, index, said) for index in range(request.choices))
         return request, Served("", 0, request.model, choices, prompt_tokens, 0, 0)
 
@@ -336,6 +372,7 @@ def main() -> None:
     parser.add_argument(
         "--reads", default="", help="planted effective context: literal=20000,multi=8000"
     )
+    parser.add_argument("--noise", type=float, default=0.0, help="wrong answers within it, share")
     parser.add_argument("--api-key", default=None, help="the only key accepted (default: any)")
     options = parser.parse_args()
     import uvicorn
@@ -346,6 +383,7 @@ def main() -> None:
         per_token_ms=options.per_token_ms,
         api_key=options.api_key,
         reads=_lengths(options.reads),
+        noise=options.noise,
     )
     app = create_simulator(settings, lambda: time.time_ns() / 1e9)
     config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning")

@@ -2,8 +2,8 @@
 
 It answers the questions of `weir probe` as a model does that knows what they mean, so that
 a probe can be checked against a truth that is known. Beyond its length a wrong answer comes
-with a chance that starts at 30% and is certain at twice the length; the same prompt gets the
-same answer always.
+with a chance that starts at 30% and is certain at twice the length; within it with the chance
+that was planted as noise. The same prompt gets the same answer always.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ _CODE = re.compile(r"The entry code of the ([\w ]+) in ([\w ]+) is (\d+)\.")
 _DEPOT = re.compile(r"The depot in ([\w ]+) took delivery of ([\w ]+) this season\.")
 
 
-def answer_from_notes(prompt: str, prompt_tokens: int, reads: Mapping[str, int]) -> str | None:
+def answer_from_notes(
+    prompt: str, prompt_tokens: int, reads: Mapping[str, int], noise: float = 0.0
+) -> str | None:
     """What the model says to a probe's question; None for any other prompt.
 
     Args:
         reads: tokens up to which it reads well, by kind (literal, semantic, multi).
+        noise: share of wrong answers within that length, 0 to 1.
     """
     asked = _ASKED.search(prompt)
     if asked is None:
@@ -34,15 +37,14 @@ def answer_from_notes(prompt: str, prompt_tokens: int, reads: Mapping[str, int])
         found = read(question, notes)
         if found is not None:
             right, wrong = found
-            slips = kind in reads and _slips(prompt, prompt_tokens, reads[kind])
+            beyond = prompt_tokens / reads[kind] - 1 if kind in reads else 0.0
+            slips = _slips(prompt, beyond, noise)
             return wrong if slips else right
     return None
 
 
-def _slips(prompt: str, tokens: int, reach: int) -> bool:
-    if tokens <= reach:
-        return False
-    chance = min(1.0, FIRST_SLIP + (1 - FIRST_SLIP) * (tokens / reach - 1))
+def _slips(prompt: str, beyond: float, noise: float) -> bool:
+    chance = max(noise, FIRST_SLIP + (1 - FIRST_SLIP) * beyond) if beyond > 0 else noise
     digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < chance * 2**64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,12 @@ from router.probe import Range
 from router.probe_tasks import Kind
 
 PLANTED = {"literal": 20_000, "semantic": 5_600, "multi": 11_000}
+OTHERS = (  # with wrong answers within the length, too
+    {"literal": 1_700, "semantic": 9_000, "multi": 26_000},
+    {"literal": 7_300, "semantic": 13_500, "multi": 2_600},
+    {"literal": 30_000, "semantic": 3_300, "multi": 4_700},
+)
+NOISE = 0.03
 COUNTER = load_counter("o200k_base")
 OVER = Range(shortest=1_024, longest=32_768)
 SETUP = Setup("sim-1", tuple(Kind), OVER, seed=1, max_output=128)
@@ -37,9 +44,18 @@ def price() -> Price:
     return PriceBook.bundled().price("openai", "gpt-4o-mini", datetime(2026, 11, 1, tzinfo=UTC))
 
 
-def probe(folder: Path, budget: str | None = None, setup: Setup = SETUP) -> tuple[Probe, Asker]:
+def simulator(reads: Mapping[str, int], noise: float = 0.0) -> SimSettings:
+    return SimSettings(reads=reads, noise=noise, encoding="cl100k_base")
+
+
+def probe(
+    folder: Path,
+    budget: str | None = None,
+    setup: Setup = SETUP,
+    sim: SimSettings | None = None,
+) -> tuple[Probe, Asker]:
     """A probe of the simulator over its real wire."""
-    app = create_simulator(SimSettings(reads=PLANTED, encoding="cl100k_base"), lambda: 0.0)
+    app = create_simulator(sim or simulator(PLANTED), lambda: 0.0)
     transport = httpx.ASGITransport(app=app)
     asker = Asker(Target("http://sim/v1", setup.model, api_key="k"), transport)
     journal = Journal(folder / "sim.jsonl", setup)
@@ -65,6 +81,20 @@ async def test_a_planted_effective_context_is_found_within_a_tenth(tmp_path: Pat
         assert 0.9 * planted <= search.reach().tokens <= 1.1 * planted, search.reach()
     assert 0 < job.purse.spent_nano < estimate[1] < estimate[2]
     assert job.purse.held_nano == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", OTHERS, ids=["short", "middle", "long"])
+async def test_short_and_long_ones_are_found_through_noise(
+    planted: Mapping[str, int], tmp_path: Path
+) -> None:
+    """Three wrong answers of a hundred within the length do not move what is found by a tenth."""
+    job, asker = probe(tmp_path, sim=simulator(planted, NOISE))
+    assert await finished(job, asker)
+    for search in job.searches:
+        reach = search.reach()
+        print(search.kind.value, planted[search.kind.value], reach.tokens)
+        assert 0.9 * planted[search.kind.value] <= reach.tokens <= 1.1 * planted[search.kind.value]
 
 
 async def test_a_budget_is_never_broken_and_a_probe_goes_on_where_it_stopped(

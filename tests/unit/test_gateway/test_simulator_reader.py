@@ -27,6 +27,16 @@ def test_it_answers_right_within_its_length_and_worse_beyond(kind: Kind) -> None
     assert right[500] == 0
 
 
+def test_noise_is_a_share_of_wrong_answers_at_any_length() -> None:
+    """A fifth of the answers is wrong within the planted length, and without one."""
+    tasks = [make_task(Trial(Kind.LITERAL, 512, number), 1, COUNTER, 1.0) for number in range(200)]
+    for reads in ({"literal": 1_000}, {}):
+        right = sum(
+            task.right(answer_from_notes(task.prompt, 500, reads, 0.2) or "") for task in tasks
+        )
+        assert 145 <= right <= 175
+
+
 def test_other_prompts_are_none_of_its_business() -> None:
     """What is no question of a probe is answered by the simulator as ever."""
     assert answer_from_notes("What is the entry code of the shed?", 10, {"literal": 5}) is None
