@@ -55,6 +55,10 @@ test-local-model: install-test ## one real language model end to end (half a gig
 	$(BIN)/python scripts/fetch_local_model.py
 	$(BIN)/python -m pytest -q -m local_model tests/local_model $(ARGS)
 
+.PHONY: image-steps
+image-steps: ## the Dockerfile's own steps in a clean folder, where no container engine runs
+	$(PY) scripts/image_steps.py
+
 .PHONY: lint
 lint: install-test ## ruff, both halves
 	$(BIN)/ruff check .
@@ -80,7 +84,7 @@ check: lint type arch ## lint, types, architecture, fast tests
 
 .PHONY: bench
 bench: install-test ## benchmarks print, they never gate
-	$(BIN)/python -m benchmarks.overhead --quick
+	$(BIN)/python -m benchmarks.peers --quick
 
 .PHONY: train
 train: install-test ## the router's weights again, from the labelled data
