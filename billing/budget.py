@@ -9,13 +9,13 @@ a window is a function of an instant, and spend in it is the sum of ledger rows 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from billing.errors import BudgetFigures
 from billing.money import nano, usd_cents
+from billing.record import record
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -44,7 +44,7 @@ class Span(StrEnum):
     REQUEST = "request"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Budget:
     """A ceiling on spend: ``limit_nano`` in each window of ``span``.
 
@@ -71,7 +71,7 @@ class Budget:
         return max(self.rolling_ms // _ROLLING_BUCKETS, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Window:
     """``[start_ms, end_ms)``, UTC epoch milliseconds."""
 
@@ -83,7 +83,7 @@ class Window:
         return self.start_ms <= at_ms < self.end_ms
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WindowFigures:
     """One budget window of one node (and user) at one instant; money in nano-USD."""
 

@@ -8,19 +8,20 @@ on its own. Nothing is floored at zero, so savings may be negative.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from decimal import Decimal
 
 from billing.errors import PriceMissing
 from billing.money import half_even
 from billing.prices import Price
+from billing.record import record
 from billing.shadow_cache import CacheSplit
 from billing.usage import Usage
 
 _LEAVES = tuple(one.name for one in fields(Usage) if one.name.endswith("_tokens"))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Original:
     """The request as received, in tokens of the model it asked for.
 
@@ -40,7 +41,7 @@ class Original:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tokenmaxxed:
     """The counterfactual: ``cost_nano`` None where it is infeasible or unpriced.
 

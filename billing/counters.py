@@ -17,12 +17,13 @@ from billing.budget import Budget, Span, Window, WindowFigures, local_minute, wi
 from billing.errors import BudgetExhausted
 from billing.ladder import Burn, Reading
 from billing.money import nano, usd
+from billing.record import record
 
 _MINUTE_MS = 60_000
 _MANY_USERS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Spend:
     """A sum of ledger rows: who, when (start of a bucket), nano-USD."""
 
@@ -167,7 +168,7 @@ class Counter:
         return oldest + self.budget.rolling_ms + self.budget.bucket_ms
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Share:
     """A hold in one counter; ``start_ms`` of the window it was made in, None for rolling."""
 

@@ -15,19 +15,19 @@ import errno
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from billing.errors import LedgerUnavailable
+from billing.record import record
 
 _HEAD = 9
 _PROBE = b" " * 8192  # without a newline, so never read as a record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Position:
     """Everything before byte ``offset`` of file ``number``, and all earlier files."""
 
@@ -35,7 +35,7 @@ class Position:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Record:
     """One record read back, and the position after it."""
 
@@ -43,7 +43,7 @@ class Record:
     after: Position
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Damage:
     """A line in the middle of a file that cannot be trusted."""
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from billing.budget import WindowFigures
+from billing.record import record
 
 ROUTES = ("cheaper", "long", "mid", "small")
 """Mildest first."""
@@ -25,21 +26,21 @@ _PACE_FROM = 20
 """A forecast needs a twentieth of the window behind it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Used:
     """Spent and held have reached ``percent`` of the limit."""
 
     percent: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pace:
     """At the window's mean rate so far it will end at ``percent`` of the limit or more."""
 
     percent: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Burn:
     """The last ``span_ms`` spent ``times`` what an even spend of the limit would."""
 
@@ -50,7 +51,7 @@ class Burn:
 Threshold = Used | Pace | Burn
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Brake:
     """What new requests must put up with; everything at its default is no brake.
 
@@ -90,7 +91,7 @@ class Brake:
         return kept
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rung:
     """One threshold and its actions."""
 
@@ -100,7 +101,7 @@ class Rung:
     notify: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ladder:
     """Named rungs."""
 
@@ -119,7 +120,7 @@ class Ladder:
         return max(spans, default=0)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reading:
     """A window's figures at an instant; ``recent`` spend by look-back length, nano-USD."""
 

@@ -21,6 +21,7 @@ from billing.errors import LedgerUnavailable
 from billing.ladder import Brake, Burn, Ladder
 from billing.ladder import brake as brake_of
 from billing.receipt import Receipt, check, to_fields
+from billing.record import record
 from billing.recovery import (
     HoldRequest,
     hold_body,
@@ -42,7 +43,7 @@ _ROTATE_BYTES = 64 << 20
 _LOCK_WAIT_S = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Hold:
     """A reservation: ``amount_nano`` as first held; ``at_ms`` decides the windows it is in."""
 

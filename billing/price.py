@@ -10,7 +10,7 @@ images and tool calls are dearer than any parent, so they raise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from billing.errors import PriceMissing
 from billing.money import half_even, rate_ratio, rate_text
 from billing.price_layers import Rate
 from billing.receipt import Line
+from billing.record import record
 from billing.usage import Usage
 
 _PARENTS: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ class _Charge(NamedTuple):
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Price:
     """The prices of one model at one instant for one service tier.
 

@@ -11,7 +11,7 @@ count is negative; no component of an attempt stands twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ import orjson
 from billing.errors import ReceiptInvalid
 from billing.money import half_even, text_ratio
 from billing.plain import MOST, plain, scrub
+from billing.record import record
 
 GATEWAY = "gateway:"
 """Prefix of the components of calls that the gateway itself made."""
@@ -55,7 +56,7 @@ _COUNTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Line:
     """``quantity`` units of ``component`` at ``rate`` (USD per million units, decimal text)."""
 
@@ -68,7 +69,7 @@ class Line:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Attempt:
     """One call to a provider; ``outcome`` is ok, error, timeout, cut, cancelled or refused.
 
@@ -88,7 +89,7 @@ class Attempt:
     state: str = "settled"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Receipt:
     """All that finance and an engineer need to know of one request."""
 

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ from billing.errors import LedgerUnavailable
 from billing.journal import Damage, Position, Record, journal_files, read
 from billing.plain import scrub
 from billing.receipt import Receipt, from_fields, held_line, to_fields
+from billing.record import record
 from billing.store_rows import Group, OpenHold, Tables
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _GROUP = 5_000
 _LOCK_STEP_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class HoldRequest:
     """What is to be reserved: the worst case of one request.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from billing.record import record
 
 WriteComponent = Literal["cache_write_5m", "cache_write_30m", "cache_write_1h", "cache_write_12h"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CacheRule:
     """How a provider caches prompts.
 
@@ -37,7 +38,7 @@ class CacheRule:
         return tokens // self.block_tokens * self.block_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prefix:
     """A prompt up to the end of one message: hash of all its text, tokens of all of it."""
 
@@ -45,7 +46,7 @@ class Prefix:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CacheSplit:
     """A prompt's tokens: read from the cache, written to it, neither. They sum to it."""
 

@@ -18,15 +18,16 @@ saving to the nano, whatever the prices were. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from billing.prices import Price
+from billing.record import record
 from billing.usage import Usage
 
 CAUSES = ("trim", "model", "cache", "retries", "gateway")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Steps:
     """One request's prices on the way from tokenmaxxed to paid, nano-USD.
 
@@ -44,7 +45,7 @@ class Steps:
     gateway_nano: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Split:
     """What each cause saved, nano-USD; negative where it cost. The sum is the whole saving."""
 
@@ -99,7 +100,7 @@ def uncached(usage: Usage) -> Usage:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Journey:
     """One answered request, as received and as served.
 

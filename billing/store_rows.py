@@ -14,6 +14,7 @@ from billing.counters import Spend, path_of
 from billing.journal import Position
 from billing.plain import plain
 from billing.receipt import Attempt, Line, Receipt, metered
+from billing.record import record
 
 if TYPE_CHECKING:  # spend asks the shapes here
     from billing.spend import Look
@@ -43,7 +44,7 @@ HOLD_COLUMNS = ("request_id", "at_ms", "amount_nano", "team", "body", "writer")
 _own = attrgetter(*_OWN)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OpenHold:
     """A hold as the database and the journal keep it; ``body`` its journal record."""
 
@@ -142,7 +143,7 @@ class Tables(Protocol):
         """The connections are closed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Whose:
     """Which writers' rows: only ``only``, or all but those of ``without``."""
 
@@ -197,7 +198,7 @@ def spends_of(rows: Iterable[tuple[Any, ...]]) -> Iterator[Spend]:
         yield Spend(path_of(team, project, key), user, at_ms, int(amount))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Linked:
     """What of a group is new, with its place in the chain; ``head`` is the chain's new end."""
 

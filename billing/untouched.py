@@ -26,6 +26,7 @@ import orjson
 from billing.desk import Desk
 from billing.money import half_even
 from billing.receipt import GATEWAY, Receipt, from_fields
+from billing.record import record
 
 MIN_ANSWERS = 30
 MIN_RETRIES = 100
@@ -41,7 +42,7 @@ _PLACES = Decimal("0.0001")
 _SPLIT = "|"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Norm:
     """What is known of one model and class.
 
@@ -55,7 +56,7 @@ class Norm:
     retries_of: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Norms:
     """The figures in force in this process, of sums by (model, class) and by model."""
 

@@ -12,10 +12,11 @@ estimate, for callers that must not fail (a bill is due whatever the provider re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from billing.errors import UsageInvalid
+from billing.record import record
 
 Convention = Literal["inclusive", "exclusive"]
 
@@ -23,7 +24,7 @@ MAX_TOKENS = 1_000_000_000
 """No single request meters more; a larger figure is a broken report."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Usage:
     """What a provider metered, split so that no token stands in two buckets.
 
@@ -202,7 +203,7 @@ def messages_usage(raw: Mapping[str, object], *, convention: Convention = "exclu
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Whole:
     """The provider's own totals."""
 

@@ -16,13 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from billing.errors import LedgerUnavailable
 from billing.journal import Journal, Position, journal_path
 from billing.receipt import Receipt
+from billing.record import record
 from billing.roller import Roller
 from billing.store_rows import Group, Tables
 
@@ -37,7 +37,7 @@ _MAX_BACKLOG = 100_000
 Posting = Callable[[Group], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Waiting:
     """A record that the journal has not taken yet."""
 

@@ -7,8 +7,9 @@ roles, message borders and tool-call pairs cannot be crossed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from compressor.record import record
 
 Path = tuple[str | int, ...]
 
@@ -26,7 +27,7 @@ class PartKind(StrEnum):
     OPAQUE = "opaque"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Media:
     """Size of a non-text part, as far as the request tells it.
 
@@ -40,7 +41,7 @@ class Media:
     bytes_: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Part:
     """One piece of a message.
 
@@ -58,7 +59,7 @@ class Part:
     media: Media | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Message:
     """One message: ``role`` is system, developer, user, assistant or tool."""
 
@@ -72,7 +73,7 @@ class Message:
         return "\n".join(part.text for part in self.parts if part.text)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Conversation:
     """A whole request as the model reads it.
 

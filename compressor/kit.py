@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from compressor.record import record
 from compressor.tokens import TokenCounter
 
 Vectors = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ class Summarizer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ended:
     """How a summariser's call ended: its HTTP status (0: none came), and what it reported.
 
@@ -68,7 +68,7 @@ class Memory(Protocol):
         """Remember ``text`` under ``key``."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Kit:
     """What a fit works with; only the counter is always there.
 

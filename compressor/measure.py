@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from compressor.conversation import Conversation, Message, PartKind
 from compressor.media import MediaRule, count_media
 from compressor.question import Split, split_turn
+from compressor.record import record
 from compressor.tokens import CachedCounter, TokenCounter
 
 MESSAGE_TOKENS = 3
@@ -33,7 +33,7 @@ MEDIA_KINDS = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.FILE})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Measurement:
     """A request's size in tokens; every count >= 0.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from compressor.conversation import Path
+from compressor.record import record
 
 
 class Way(StrEnum):
@@ -17,7 +17,7 @@ class Way(StrEnum):
     COMPRESS = "compress"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Recipe:
     """How far a prompt may be reduced.
 
@@ -38,7 +38,7 @@ class Recipe:
     time_limit_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Edit:
     """A text of the body replaced: the string at ``path`` becomes ``text``."""
 
@@ -46,7 +46,7 @@ class Edit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cut:
     """One piece that the fit dropped or rewrote.
 
@@ -65,7 +65,7 @@ class Cut:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fitted:
     """The result of a fit.
 

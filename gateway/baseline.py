@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
 from billing.errors import PriceMissing
 from billing.prices import REGION_FIELD, STANDARD_TIERS, Price
+from billing.record import record
 from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
 from billing.untouched import Norm, Norms, class_of
 from billing.usage import Usage
@@ -113,7 +113,7 @@ def asked_price(
     return special or snapshot.option(parties.caller.key, model, ex.at_ms).price
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Memory:
     """What the counterfactual needs beyond the request: a cache's past, and untouched traffic."""
 

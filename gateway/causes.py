@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from billing.counterfactual import Tokenmaxxed
 from billing.errors import PriceMissing
 from billing.prices import Price
 from billing.receipt import GATEWAY, HELD, Line
+from billing.record import record
 from billing.split import Journey, Split, failed, split, steps_of
 from billing.usage import Usage
 from gateway.exchange import Exchange, Parties
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Billed:
     """The bill of one exchange: ``attempt`` is the one whose answer was taken.
 

@@ -11,11 +11,12 @@ and a state of its own:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from billing.errors import PriceMissing
 from billing.prices import REGION_FIELD, Price
 from billing.receipt import Attempt, Line, held_line
+from billing.record import record
 from billing.usage import Usage, estimated
 from gateway.exchange import Charge, Exchange, Parties, Prepared
 from gateway.snapshot import Snapshot
@@ -24,7 +25,7 @@ from gateway.snapshot import Snapshot
 _UNKNOWN_END = frozenset({"timeout", "cut", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bill:
     """All that one exchange costs: its attempts in order, and the gateway's ``own`` calls."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from billing.accounts import VirtualKey
 from billing.ladder import Brake
 from billing.receipt import Attempt, Line, Receipt
+from billing.record import record
 from billing.shadow_cache import Prefix
 from billing.usage import Usage
 from compressor.conversation import Conversation
@@ -22,7 +23,7 @@ from router.need import Need
 from router.plan import Candidate, Plan, RequestFacts
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ClientHeaders:
     """The request headers the gateway reads; none of them goes upstream."""
 
@@ -40,7 +41,7 @@ class ClientHeaders:
     content_encoding: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ChatRequest:
     """A parsed body: the client's own bytes, and what the gateway read in them.
 
@@ -63,7 +64,7 @@ class ChatRequest:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Caller:
     """Who asks: a virtual key and, where the client names one, its end user."""
 
@@ -71,7 +72,7 @@ class Caller:
     user: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prepared:
     """All that is known before anything is held or sent; a dry run stops here."""
 
@@ -115,7 +116,7 @@ class Reply:
     outcome: str = "ok"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Charge:
     """What one attempt is charged; without an attempt nothing was ever sent."""
 
@@ -169,7 +170,7 @@ class Exchange:
         return sum(charge.cost_nano for charge in self.charges)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Parties:
     """The parts of an exchange that are all there once a plan exists."""
 

@@ -6,12 +6,13 @@ A dry run (`/weir/explain`) and a real request share every line of this file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from billing.accounts import VirtualKey
 from billing.ladder import Brake
 from billing.prices import REGION_FIELD
+from billing.record import record
 from billing.shadow_cache import Prefix
 from compressor.fit import fit
 from compressor.kit import Kit
@@ -43,7 +44,7 @@ LOSSLESS_FROM = 2_048  # prompt tokens
 JSON_KEY_CHARS = 80  # a text with fewer characters to a key is mostly JSON
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Question:
     """One request in its surroundings, as ``prepare`` needs it."""
 
@@ -152,7 +153,7 @@ def _not_allowed(snapshot: Snapshot, key: VirtualKey, model: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Thought:
     """What was found out about a request, before any candidate is tried."""
 

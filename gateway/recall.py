@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from billing.errors import PriceMissing
+from billing.record import record
 from billing.shadow_cache import Prefix
 from compressor.measure import Measurement
 from compressor.recipe import Way
@@ -247,7 +248,7 @@ class Recall:
         return self.savings.note(done)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Looked:
     """What was found out about a request before its past is looked up."""
 

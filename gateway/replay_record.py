@@ -9,11 +9,12 @@ measurement the question is left out; of a single question's messages only the l
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any, cast
 
 from billing.ladder import Brake
+from billing.record import record
 from compressor.measure import Measurement
 from compressor.recipe import Way
 from router.complexity import Complexity, Limits
@@ -34,7 +35,7 @@ _UNSAID: Mapping[Hashable, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Terms:
     """What a policy adds to a recorded situation; ``limits`` calibrate the score."""
 
@@ -44,7 +45,7 @@ class Terms:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Choice:
     """A plan's outcome, as far as it is compared: ``expected_nano`` None when unpriced."""
 

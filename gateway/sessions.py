@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from billing.record import record
 from billing.shadow_cache import Prefix
 from compressor.conversation import Conversation
 from router.thread import Thread
@@ -18,7 +18,7 @@ from router.warmth import Found
 DAY_MS = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Turn:
     """The last answered request of a conversation; no text of it.
 
@@ -41,7 +41,7 @@ class Turn:
     promised: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Asker:
     """One request as memory sees it: whose, when, and which conversation it may belong to."""
 
@@ -51,7 +51,7 @@ class Asker:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Recalled:
     """What was remembered for one request, and what settling it needs of that.
 

@@ -7,10 +7,10 @@ prompt has no warm prefix left. Times are rough by design: they never decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 
 from billing.prices import Price
+from billing.record import record
 from compressor.recipe import Way
 from router.need import Need, NeedKind
 from router.plan import RequestFacts, Tier
@@ -31,7 +31,7 @@ TRIM_MS_PER_1K = 1.0
 COMPRESS_MS_PER_1K = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Expected:
     """The expected use of one attempt, in tokens of the candidate's own tokenizer.
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from billing.record import record
+
 REWRITE, SWITCH = "rewrite", "switch"
 LEVERS = (REWRITE, SWITCH)
 # Changed requests before a conversation is judged. A rewrite is an outlay: its first request
@@ -43,7 +45,7 @@ class _Conversation:
     levers: dict[str, Tally] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Realised:
     """One settled request: the lever used on it ("" for none), what it cost and would have.
 

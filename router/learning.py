@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from billing.record import record
+
 FADES = 0.998  # a label's weight after each further one of its task
 SHRINK = 10.0  # labels that the score's own word weighs
 ALONE = 20.0  # labels of one key before its share of a task is looked at
@@ -36,7 +38,7 @@ SIGNALS: Mapping[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Label:
     """One word on one answer: ``signal`` of ``SIGNALS``, ``promised`` P(good) when it was sent.
 

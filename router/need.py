@@ -8,11 +8,11 @@ every rule here errs away from LOOKUP: a cue of a wider reading always wins.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 import re2
 
+from billing.record import record
 from compressor.measure import Measurement
 from router.plan import RequestFacts
 
@@ -31,7 +31,7 @@ class NeedKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Need:
     """A kind of reading with its probability (0 to 1).
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from billing.record import record
 from compressor.recipe import Recipe, Way
 
 
@@ -17,7 +18,7 @@ class Tier(StrEnum):
     LONG = "long"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RequestFacts:
     """What the request says of itself, beyond its text.
 
@@ -42,7 +43,7 @@ class RequestFacts:
     human_turns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reason:
     """One step of the decision: a short code and its figures (JSON-able values)."""
 
@@ -50,7 +51,7 @@ class Reason:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Candidate:
     """One model with one way of fitting the prompt, priced.
 
@@ -87,7 +88,7 @@ class Candidate:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Plan:
     """What will be done with a request and why.
 

@@ -8,10 +8,11 @@ reasoning and on a short follow-up the model that answered last goes on answerin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from billing.ladder import Brake
 from billing.prices import Price
+from billing.record import record
 from compressor.measure import Measurement
 from router.catalog import ModelCard
 from router.complexity import Complexity
@@ -23,7 +24,7 @@ from router.policy import RoutePolicy
 from router.thread import Thread
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ModelOption:
     """One model of the configuration: ``name`` is public, ``price`` None when unknown.
 
@@ -39,7 +40,7 @@ class ModelOption:
     fallbacks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Situation:
     """All that a decision depends on.
 
@@ -75,7 +76,7 @@ class Situation:
         return max(1, expected)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Asked:
     """The request as asked: the option, and the one model that a switch must not leave.
 

@@ -8,10 +8,11 @@ All JSON-able, since a receipt keeps it and a replay reads it back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import re2
 
+from billing.record import record
 from compressor.conversation import Conversation, Message, PartKind
 
 STAYS_EASY = 2  # easy turns in a row before a conversation comes down again: fast up, slow down
@@ -19,7 +20,7 @@ LONG_ANSWER_CHARS = 40_000  # of an answer, this much is looked at
 REASKED = 0.3  # of answers that were not good enough, the share asked again, until it is known
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Thread:
     """A conversation as a decision sees it; the defaults are those of a first request.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from billing.record import record
 from billing.shadow_cache import Prefix
 from router.catalog import ModelCard
 
@@ -31,7 +32,7 @@ Owner = tuple[str, str]
 """Account (upstream) and model, as a provider keeps caches apart."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CacheTerms:
     """What a model card says of a provider's cache; ``ttl_ms`` 0: nothing is known of one.
 
@@ -51,7 +52,7 @@ def cache_terms(card: ModelCard, provider: str, *, marked: bool) -> CacheTerms:
     return CacheTerms(ttl, card.cache_min_tokens or LEAST_TOKENS, provider == EXPLICIT, marked)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Found:
     """The longest prefix of a prompt that was sent before: its tokens, and how long ago."""
 
@@ -77,7 +78,7 @@ class Habit:
     written: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CacheReport:
     """What one answered request says of its provider's cache, in the provider's tokens.
 

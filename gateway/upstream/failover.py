@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
 from billing.receipt import Attempt
+from billing.record import record
 from gateway.errors import (
     BrokenOff,
     ConnectTimeout,
@@ -44,7 +45,7 @@ _UNKNOWN_END = frozenset({"timeout", "cut", "cancelled"})
 Ready = Callable[[Candidate], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Around:
     """What a dispatch needs of the process: its upstreams, and how many retries it may make."""
 
@@ -53,7 +54,7 @@ class Around:
     inside: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Delivery:
     """An answer whose status is known: a whole body, or a stream that has begun."""
 

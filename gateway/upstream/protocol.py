@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from billing.record import record
 from gateway.errors import UpstreamFailed
 
 # A plain reply larger than this is cut off: no provider sends one, a bomb would.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Timeouts:
     """Seconds: to connect, to the status line, between bytes, and for everything."""
 
@@ -22,7 +22,7 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outbound:
     """One call as it goes out: on which wire, where to, what, and whether as a stream.
 
