@@ -180,6 +180,21 @@ class Ledger:
                 held.counter.held_nano += amount_nano
             found.amount_nano, found.request = total, request
 
+    def keep(self, hold: Hold) -> None:
+        """The hold outlives the sweep and this process: who keeps it settles it.
+
+        Raises:
+            LedgerUnavailable: as for ``hold``.
+            ValueError: the hold is not open.
+        """
+        with self._lock:
+            found = self._open.get(hold.request_id)
+            if found is None:
+                raise ValueError(f"request {hold.request_id} has no open hold")
+            kept = replace(found.request, kept=True)
+            self._journal_hold(kept, found.amount_nano, found.at_ms)
+            found.request = kept
+
     def settle(self, hold: Hold, receipt: Receipt) -> bool:
         """The receipt is posted, the hold free; False where it was settled before.
 
@@ -231,7 +246,7 @@ class Ledger:
         """
         with self._lock:
             before = self._counters.now(self._clock()) - older_than_ms
-            late = [found for found in self._open.values() if found.at_ms < before]
+            late = [f for f in self._open.values() if f.at_ms < before and not f.request.kept]
         count = 0
         for found in late:
             hold = Hold(found.request.request_id, found.amount_nano, found.at_ms)

@@ -46,6 +46,9 @@ class HoldRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     arm: str = "routed"
     requested_model: str | None = None
+    kept: bool = False
+    """Its end is known elsewhere and may be days away (a batch): neither the sweep nor a restart
+    charges it; whoever keeps it holds it again."""
 
     @property
     def team(self) -> str:
@@ -71,6 +74,8 @@ def hold_body(request: HoldRequest, amount_nano: int, at_ms: int) -> bytes:
         "arm": request.arm,
         "requested": request.requested_model,
     }
+    if request.kept:
+        said["kept"] = True
     try:
         return orjson.dumps(said)
     except TypeError:  # half a surrogate pair in a client's own text
@@ -133,10 +138,10 @@ def recover(database: Path, store: Tables) -> int:
     damaged = _replay(database, store, start)
     following = max([start.number, *(number for number, _ in files)]) + 1
     group = Group(position=Position(following, 0))
-    left = store.holds()
-    for held in left:
-        body = orjson.loads(held.body)
-        receipt = orphan(request_of(body), held.amount_nano, held.at_ms, "orphan")
+    open_still = [(held, request_of(orjson.loads(held.body))) for held in store.holds()]
+    left = [(held, request) for held, request in open_still if not request.kept]
+    for held, request in left:
+        receipt = orphan(request, held.amount_nano, held.at_ms, "orphan")
         fields = to_fields(receipt)[1]
         group.post(receipt, held.at_ms, held.amount_nano, fields)
     store.write(group)
@@ -206,6 +211,7 @@ def request_of(body: Mapping[str, Any]) -> HoldRequest:
         tags=body.get("tags") or {},
         arm=body.get("arm", "routed"),
         requested_model=body.get("requested"),
+        kept=body.get("kept", False),
     )
 
 

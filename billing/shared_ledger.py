@@ -189,6 +189,8 @@ class SharedLedger(Ledger):
         for left in tables.strays(self._clock() - older_than_ms, known):
             held = Hold(left.request_id, left.amount_nano, left.at_ms)
             request = request_of(orjson.loads(left.body))
+            if request.kept:
+                continue  # its keeper's process is gone; another one takes it over
             count += self.settle(held, orphan(request, held.amount_nano, held.at_ms, "orphan"))
         return count
 

@@ -24,6 +24,8 @@ from billing.bodies import Bodies
 from billing.desk import Desk
 from billing.errors import BillingError
 from gateway.admission import Admission
+from gateway.ahead import Ahead
+from gateway.batches import Batches
 from gateway.errors import ConfigError, GatewayError, MethodNotAllowed, NotFound, place, render
 from gateway.grant_watch import GrantWatch
 from gateway.idempotency import Replies
@@ -34,7 +36,7 @@ from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits, limited
 from gateway.recall_feed import Feed, channel_of
 from gateway.relay import Send, send_plain
-from gateway.routes import count, generate, health, management
+from gateway.routes import batches, count, files, generate, health, management
 from gateway.settings import Settings, parse
 from gateway.shadow import relearn
 from gateway.shell import Shell
@@ -164,6 +166,7 @@ class App:
         for upstream in self.shell.upstreams.values():
             await upstream.close()
         if self.shell.feed is not None:
+        await self.shell.batches.close()
             await self.shell.feed.close()
         self.shell.ahead.close()
         self.shell.workers.close()
@@ -253,6 +256,8 @@ def _management_app(shell: Shell) -> FastAPI:
 
     async def on_error(request: Request, error: Exception) -> Response:
         return _error_response(shell, request, error)
+    app.include_router(files.api)
+    app.include_router(batches.api)
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         return _error_response(shell, request, management.invalid(error))
@@ -316,9 +321,12 @@ def create_app(
     )
     shell = Shell(
         snapshot=build_snapshot(settings),
-        ledger=ledger_for(settings, clock, several=peers is not None),
+        ledger=ledger,
+    ledger = ledger_for(settings, clock, several=peers is not None)
+    workers = Workers(helpers=1 if peers is not None else None)
         upstreams=upstreams or {name: build_upstream(spec) for name, spec in specs.items()},
-        workers=Workers(),
+        workers=workers,
+        ahead=Ahead(workers.helpers),
         admission=Admission(
             max_concurrent=settings.server.max_concurrent,
             max_body_bytes=int(settings.server.max_body_mb * 1024 * 1024),
@@ -331,6 +339,7 @@ def create_app(
         kit_for=kits.kit_for,
         clock=clock,
         peers=peers,
+        batches=Batches(settings.database, ledger, lambda: shell.snapshot, clock),
         rates=RateLimits(peers.folder if peers else None, settings.shared_state),
     )
     make = channel_of(peers.folder if peers else None, settings.shared_state)

@@ -101,6 +101,10 @@ class Draining(Overloaded):
     """The process is going away; another one, or a later try, will serve."""
 
 
+class Conflict(GatewayError):
+    """What is asked for cannot be done yet; nothing was changed."""
+
+
 class IdempotencyBusy(GatewayError):
     """A request with the same Idempotency-Key is in flight; ask again shortly."""
 
@@ -176,6 +180,7 @@ TABLE: Mapping[type[Exception], Row] = {
     UnknownModel: Row(404, "invalid_request_error", "model_not_found", _NO_RETRY),
     MethodNotAllowed: Row(405, "invalid_request_error", "method_not_allowed", _NO_RETRY),
     BodyTooSlow: Row(408, "invalid_request_error", "body_too_slow"),
+    Conflict: Row(409, "invalid_request_error", "conflict", _NO_RETRY),
     IdempotencyBusy: Row(409, "idempotency_error", "idempotency_in_flight"),
     IdempotencyGone: Row(409, "idempotency_error", "idempotency_result_gone", _NO_RETRY),
     BodyTooLarge: Row(413, "invalid_request_error", "body_too_large", _NO_RETRY),

@@ -21,7 +21,6 @@ from billing.errors import (
     Throttled,
 )
 from billing.ledger import Hold, HoldRequest
-from billing.prices import Price
 from compressor.recipe import Way
 from gateway import relay, settle, shadow
 from gateway.actions import weir_headers
@@ -40,6 +39,7 @@ from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.keeping import keep
 from gateway.own_calls import OwnCalls, metered
+from gateway.most import most
 from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
 from gateway.rate_limits import limited
 from gateway.recall_settle import is_json
@@ -56,9 +56,6 @@ from router.plan import Candidate
 
 T = TypeVar("T")
 
-# A provider's own count may exceed ours: by framing tokens where the tokenizer is the
-# model's own, by more where it is an estimate.
-EXACT_SLACK, ESTIMATE_SLACK, FIXED_SLACK = 1.02, 1.25, 64
 # A summary by a model takes seconds: only a body too small for one is fitted on the event loop.
 MODEL_INLINE_BYTES = 4 * 1024
 
@@ -262,17 +259,6 @@ def worst_case(snapshot: Snapshot, ex: Exchange, prepared: Prepared, candidate: 
     amount = most(option.price, tokens, output, exact=exact)
     special = special_price(snapshot, ex, candidate.model)
     return amount if special is None else max(amount, most(special, tokens, output, exact=exact))
-
-
-def most(price: Price, prompt_tokens: int, output_tokens: int, *, exact: bool) -> int:
-    """The most that a prompt of our count can cost, nano-USD; the provider may count more.
-
-    Raises:
-        PriceMissing: no input or output rate.
-    """
-    slack = EXACT_SLACK if exact else ESTIMATE_SLACK
-    counted = int(prompt_tokens * slack) + FIXED_SLACK
-    return price.most(counted, output_tokens)
 
 
 def _ready(

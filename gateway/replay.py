@@ -21,7 +21,7 @@ from billing.money import half_even
 from billing.receipt import Receipt
 from compressor.recipe import Way
 from gateway.brakes import passes
-from gateway.pipeline import most
+from gateway.most import most
 from gateway.prepare import route_policy
 from gateway.replay_budgets import ReplayBudgets
 from gateway.replay_record import (

@@ -84,6 +84,7 @@ class ServerSection(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     max_body_mb: float = Field(default=32, gt=0, le=1024)
+    max_file_mb: float = Field(default=512, gt=0, le=65536)
     max_concurrent: int = Field(default=2000, ge=1)
     drain_seconds: float = Field(default=30, ge=0)
     sweep_seconds: float = Field(default=60, gt=0, le=86400)

@@ -14,6 +14,7 @@ from billing.untouched import Norms
 from compressor.kit import Kit
 from gateway.admission import Admission
 from gateway.ahead import Ahead
+from gateway.batches import Batches
 from gateway.behind import Behind
 from gateway.idempotency import Replies
 from gateway.notify import Notifier
@@ -47,6 +48,7 @@ class Shell:
     notifier: Notifier
     replies: Replies
     bodies: Bodies
+    batches: Batches
     shadow: ShadowCache = field(default_factory=ShadowCache)
     grants: tuple[Grant, ...] = ()
     peers: Peers | None = None

@@ -88,7 +88,7 @@ class Simulator:
         self._media = media_rule("openai_tiles")
         self._serial = 0
         self._last_headers: dict[str, str] = {}
-        self._store = SimStore(self._serve_row)
+        self._store = SimStore(self._serve_row, clock)
         self.tallies: dict[str, Tally] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

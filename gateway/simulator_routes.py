@@ -47,3 +47,6 @@ WIRES: Mapping[str, SimWire] = {
     ),
     "/v1/embeddings": SimWire(more.parse_embeddings, more.embeddings_body, more.no_events),
 }
+
+STORED = ("/v1/files", "/v1/batches", "/v1/messages/batches")
+"""Where files and batches lie (``simulator_store``)."""

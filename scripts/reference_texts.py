@@ -129,6 +129,7 @@ TEXTS = {
     "ServerSection.host": "Address to listen on.",
     "ServerSection.port": "0 picks a free one.",
     "ServerSection.max_body_mb": "Larger bodies are refused with 413.",
+    "ServerSection.max_file_mb": "Larger uploads to `/v1/files` are refused with 413.",
     "ServerSection.max_concurrent": "Requests at once; more are refused with 503.",
     "ServerSection.sweep_seconds": "How often holds without a request are looked for. What a "
     "provider may have billed is charged at its hold.",
