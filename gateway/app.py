@@ -24,7 +24,6 @@ from billing.bodies import Bodies
 from billing.desk import Desk
 from billing.errors import BillingError
 from gateway.admission import Admission
-from gateway.ahead import Ahead
 from gateway.batches import Batches
 from gateway.errors import ConfigError, GatewayError, MethodNotAllowed, NotFound, place, render
 from gateway.grant_watch import GrantWatch
@@ -124,6 +123,7 @@ class App:
             asyncio.create_task(sweep_for_ever(shell.ledger, shell.snapshot.settings))
         )
         self._tasks.append(asyncio.create_task(keep_norms(shell)))
+        self._tasks.append(asyncio.create_task(shell.batches.run()))
         shell.notifier.start()
         for upstream in shell.upstreams.values():
             start = getattr(upstream, "start", None)
@@ -163,10 +163,10 @@ class App:
                 await task
         await self.shell.notifier.stop()
         await self.shell.behind.close()
+        await self.shell.batches.close()
         for upstream in self.shell.upstreams.values():
             await upstream.close()
         if self.shell.feed is not None:
-        await self.shell.batches.close()
             await self.shell.feed.close()
         self.shell.ahead.close()
         self.shell.workers.close()
@@ -253,11 +253,11 @@ def _management_app(shell: Shell) -> FastAPI:
     app.include_router(health.api)
     app.include_router(management.api)
     app.include_router(count.api)
+    app.include_router(files.api)
+    app.include_router(batches.api)
 
     async def on_error(request: Request, error: Exception) -> Response:
         return _error_response(shell, request, error)
-    app.include_router(files.api)
-    app.include_router(batches.api)
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         return _error_response(shell, request, management.invalid(error))
@@ -319,14 +319,12 @@ def create_app(
         lambda: shell.snapshot.settings.notify,
         lambda channel, outcome: telemetry.notices.labels(channel, outcome).inc(),
     )
+    ledger = ledger_for(settings, clock, several=peers is not None)
     shell = Shell(
         snapshot=build_snapshot(settings),
         ledger=ledger,
-    ledger = ledger_for(settings, clock, several=peers is not None)
-    workers = Workers(helpers=1 if peers is not None else None)
         upstreams=upstreams or {name: build_upstream(spec) for name, spec in specs.items()},
-        workers=workers,
-        ahead=Ahead(workers.helpers),
+        workers=Workers(),
         admission=Admission(
             max_concurrent=settings.server.max_concurrent,
             max_body_bytes=int(settings.server.max_body_mb * 1024 * 1024),
@@ -336,10 +334,10 @@ def create_app(
         notifier=notifier,
         replies=Replies(desk, clock),
         bodies=Bodies(settings.database, clock, lambda said: telemetry.bodies.labels(said).inc()),
+        batches=Batches(settings.database, ledger, lambda: shell.snapshot, clock),
         kit_for=kits.kit_for,
         clock=clock,
         peers=peers,
-        batches=Batches(settings.database, ledger, lambda: shell.snapshot, clock),
         rates=RateLimits(peers.folder if peers else None, settings.shared_state),
     )
     make = channel_of(peers.folder if peers else None, settings.shared_state)
