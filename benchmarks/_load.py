@@ -3,6 +3,10 @@
 Closed loop: each connection sends its next request when the last is answered. Each
 request has a new last message, so that no gateway answers it from memory; ``fresh``
 makes its document new too. Prints one JSON object.
+
+Of whole answers the first of each connection counts as a request, but not among the times:
+it waits for its connection to be accepted, which clients that keep theirs do once. Streams
+count all of it.
 """
 
 from __future__ import annotations
@@ -11,18 +15,26 @@ import argparse
 import asyncio
 import itertools
 import json
+import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import uvloop
 
-_TEXT = (
-    "The gauge at the lower weir shows the level of the river each morning, and the engineer "
-    "writes it into the record of the season. When the flow rises above the notice mark, the "
-    "upper gate is opened and the town below the bridge is told. "
+_SENTENCES = (
+    "The gauge at the {} weir shows {} centimetres this morning. ",
+    "When the flow rises above mark {1}, the {0} gate is opened. ",
+    "Our team has to answer {1} customers before noon, and the {0} desk is closed. ",
+    "The invoice of the {} office says {}.25 euros, which nobody expected. ",
+    "She said that the {} shipment would arrive in Hamburg in {} days. ",
+    "A pump moves {1} litres a minute while the {0} valve is half open. ",
+    "What should I tell Maria about the {} contract, clause {}? ",
+    "The function returns None where the {} table has no key {}. ",
 )
+_WORDS = ("lower", "upper", "spare", "winter", "second", "northern", "open", "quiet", "central")
+_POOL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,24 +49,34 @@ class Work:
     stream: bool
     seconds: float
     fresh: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
 
-def document(size: int) -> str:
-    """Plain sentences of ``size`` characters."""
-    return (_TEXT * (size // len(_TEXT) + 1))[:size]
+def pool(size: int = _POOL, seed: int = 7) -> str:
+    """Plain sentences of ``size`` characters, of which requests take pieces."""
+    rng = random.Random(seed)
+    found: list[str] = []
+    length = 0
+    while length < size:
+        found.append(rng.choice(_SENTENCES).format(rng.choice(_WORDS), rng.randrange(10, 10_000)))
+        length += len(found[-1])
+    return "".join(found)[:size]
 
 
 def requests(work: Work) -> Iterator[bytes]:
     """Endless requests of about ``work.size`` body bytes."""
-    text = document(max(0, work.size - 400))
+    size = max(0, work.size - 190)
+    text = pool(max(_POOL, 2 * size))
+    more = "".join(f"{name}: {value}\r\n" for name, value in work.headers.items())
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}"
         f"authorization: Bearer {work.key}\r\ncontent-type: application/json\r\ncontent-length: "
     )
     prefix = f'{{"model":"{work.model}","messages":[{{"role":"system","content":"'
     tail = ',"stream":true}' if work.stream else "}"
     for number in itertools.count(time.time_ns() % 1_000_000_000):
-        fresh = f"{number} {text}" if work.fresh else text
+        at = number * 7_919 % (len(text) - size) if work.fresh else 0
+        fresh = f"{number} {text[at : at + size]}" if work.fresh else text[:size]
         question = f"Note {number}: what does the report of the gauge say about season {number}?"
         body = f'{prefix}{fresh}"}},{{"role":"user","content":"{question}"}}],"max_tokens":64{tail}'
         yield (head + str(len(body)) + "\r\n\r\n" + body).encode()
@@ -64,6 +86,7 @@ class Results:
     """What all connections saw; times in seconds."""
 
     def __init__(self) -> None:
+        self.answered = 0
         self.total: list[float] = []
         self.first: list[float] = []
         self.errors = 0
@@ -71,10 +94,16 @@ class Results:
 
 
 class Client(asyncio.Protocol):
-    """One connection in a closed loop until ``until``; ``done`` is set when it has ended."""
+    """One connection in a closed loop until ``until``; ``done`` is set when it has ended.
 
-    def __init__(self, source: Iterator[bytes], until: float, results: Results) -> None:
+    The times of its first ``skip`` requests are left out.
+    """
+
+    def __init__(
+        self, source: Iterator[bytes], until: float, results: Results, skip: int = 0
+    ) -> None:
         self._source, self._until, self._results = source, until, results
+        self._skip = skip
         self.done = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport
 
@@ -111,8 +140,11 @@ class Client(asyncio.Protocol):
     def _finish(self) -> None:
         now = time.perf_counter()
         if b" 200 " in self._head[:20]:
-            self._results.total.append(now - self._start)
-            self._results.first.append(self._first - self._start)
+            self._results.answered += 1
+            if self._skip <= 0:
+                self._results.total.append(now - self._start)
+                self._results.first.append(self._first - self._start)
+            self._skip -= 1
         else:
             self._results.errors += 1
             self._results.sample = self._head[:60].decode("latin-1")
@@ -136,22 +168,22 @@ async def run(work: Work) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     until = started + work.seconds
-    clients = []
+    clients, skip = [], 0 if work.stream else 1
     for _ in range(work.connections):
         made = loop.create_connection(
-            lambda: Client(source, until, results), "127.0.0.1", work.port
+            lambda: Client(source, until, results, skip), "127.0.0.1", work.port
         )
         clients.append((await made)[1])
-    late = work.seconds + 60
+    late = work.seconds + 180
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), late)
     elapsed = time.perf_counter() - started
     return {
         "work": asdict(work),
-        "requests": len(results.total),
+        "requests": results.answered,
         "errors": results.errors,
         "sample": results.sample,
         "seconds": elapsed,
-        "rps": len(results.total) / elapsed,
+        "rps": results.answered / elapsed,
         "p50": percentile(results.total, 0.5),
         "p99": percentile(results.total, 0.99),
         "ttfb_p50": percentile(results.first, 0.5),

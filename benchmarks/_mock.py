@@ -56,11 +56,23 @@ def _events(chunks: int) -> list[bytes]:
     return [first, *middle, event({}, "stop") + usage + _framed(b"[DONE]") + b"0\r\n\r\n"]
 
 
-class Mock(asyncio.Protocol):
-    """One connection. A stream's events are written one by one, ``interval`` seconds apart."""
+class Pace:
+    """Seconds between the events of a stream: more where many are open, so that the mock's
+    own core is not what is measured."""
 
-    def __init__(self, whole: bytes, events: list[bytes], interval: float) -> None:
-        self._whole, self._events, self._interval = whole, events, interval
+    def __init__(self, least: float, per_stream: float = 0.00005) -> None:
+        self._least, self._per_stream, self.open = least, per_stream, 0
+
+    def wait(self) -> float:
+        """Until the next event."""
+        return max(self._least, self.open * self._per_stream)
+
+
+class Mock(asyncio.Protocol):
+    """One connection. A stream's events are written one by one."""
+
+    def __init__(self, whole: bytes, events: list[bytes], pace: Pace) -> None:
+        self._whole, self._events, self._pace = whole, events, pace
         self._parser: Any = httptools.HttpRequestParser(self)
         self._streams = False
         self._transport: asyncio.Transport
@@ -85,22 +97,25 @@ class Mock(asyncio.Protocol):
             self._transport.write(self._whole)
             return
         self._streams = False
+        self._pace.open += 1
         self._next(0)
 
     def _next(self, index: int) -> None:
-        if self._transport.is_closing():
-            return
-        self._transport.write(self._events[index])
-        if index + 1 < len(self._events):
-            asyncio.get_running_loop().call_later(self._interval, self._next, index + 1)
+        closing = self._transport.is_closing()
+        if not closing:
+            self._transport.write(self._events[index])
+        if closing or index + 1 == len(self._events):
+            self._pace.open -= 1
+        else:
+            asyncio.get_running_loop().call_later(self._pace.wait(), self._next, index + 1)
 
 
 async def serve(port: int, chunks: int, interval: float) -> None:
     """Serve until killed."""
-    whole, events = _whole(), _events(chunks)
+    whole, events, pace = _whole(), _events(chunks), Pace(interval)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Mock(whole, events, interval), "127.0.0.1", port, backlog=1024
+        lambda: Mock(whole, events, pace), "127.0.0.1", port, backlog=1024
     )
     await server.serve_forever()
 

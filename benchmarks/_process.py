@@ -16,6 +16,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+class NotStarted(SystemExit):
+    """A server did not answer in time or ended at its start; its last words are the message."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A running server: ``start_s`` seconds from its start to its first 200."""
@@ -79,7 +83,7 @@ def server(
 ) -> Iterator[Server]:
     """Run a server until the block ends; ready when ``path`` answers 200 (None: accepts)."""
     started = time.perf_counter()
-    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"overhead-{name}-{os.getpid()}.log"  # noqa: S108
+    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"benchmark-{name}-{os.getpid()}.log"  # noqa: S108
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, **environ}
@@ -88,7 +92,7 @@ def server(
         while not _answers(port, path):
             if process.poll() is not None or time.perf_counter() - started > 120:
                 tail = log.read_text(errors="replace")[-3000:]
-                raise SystemExit(f"{name} did not start:\n{tail}")
+                raise NotStarted(f"{name} did not start:\n{tail}")
             time.sleep(0.02)
         yield Server(name, process.pid, port, time.perf_counter() - started)
     finally:
