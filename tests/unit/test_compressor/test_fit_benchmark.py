@@ -114,3 +114,46 @@ def test_the_interval_holds_the_difference() -> None:
     gain, low, high = ANSWERS["interval"]([True] * 8 + [False] * 2, [True] * 3 + [False] * 7)
     assert low <= gain == 50.0 <= high
     assert ANSWERS["interval"]([True, False], [True, False]) == (0.0, 0.0, 0.0)
+
+
+def test_an_interval_over_documents_draws_their_questions_together() -> None:
+    """Ten equal answers of one document say no more than one; the mean stays."""
+    replies = ([True] * 10 + [False] * 10, [False] * 20)
+    alone = ANSWERS["interval"](*replies)
+    together = ANSWERS["interval"](*replies, ["a"] * 10 + ["b"] * 10)
+    assert alone[0] == together[0] == 50.0
+    assert together[1:] == (0.0, 100.0)
+    assert 0.0 < alone[1] < alone[2] < 100.0
+
+
+def test_head_and_tail_take_the_same_number_of_tokens() -> None:
+    """Within a few tokens of those given, question and gap included, and never more."""
+    counter = load_counter("o200k_base")
+    context = str(row()["context"])
+    prompt = ANSWERS["ends"](context, "Who is it?", 300, counter)
+    assert 295 <= counter.count(prompt) <= 300
+    assert prompt.startswith("On day 0")
+    assert prompt.endswith("\n\nWho is it?")
+
+
+def test_a_run_that_was_stopped_asks_nothing_twice(tmp_path: Path) -> None:
+    """The journal answers for the model, except where a prompt or the model has changed."""
+    path = tmp_path / "answers.jsonl"
+    pair = ANSWERS["Pair"]("d", "prose", ("Ewald",), "trimmed prompt", "head and tail")
+    asked: list[str] = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return f"Ewald {len(asked)}"
+
+    first = ANSWERS["Journal"](path, "model a").answered(pair, model)
+    with path.open("a") as out:
+        out.write('{"key": "torn')
+    again = ANSWERS["Journal"](path, "model a")
+    assert again.answered(pair, None) == first
+    assert asked == ["trimmed prompt", "head and tail"]
+    assert ANSWERS["Journal"](path, "model b").answered(pair, None) is None
+    other = ANSWERS["Pair"]("d", "prose", ("Ewald",), "trimmed otherwise", "head and tail")
+    assert again.answered(other, None) is None
+    report = ANSWERS["report"]([first], 600)
+    assert (report["questions"], report["right_trimmed"]) == (1, 100.0)
