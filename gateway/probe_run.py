@@ -102,7 +102,11 @@ class Journal:
         self._path = path
         self.rows: dict[Trial, Row] = {}
         head = _head(setup)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not text.endswith("\n"):  # the last line of a run that was killed: torn off
+            text = text[: text.rfind("\n") + 1]
+            path.write_text(text, encoding="utf-8")
+        lines = text.splitlines()
         if not lines:
             path.write_text(json.dumps(head) + "\n", encoding="utf-8")
             return
@@ -117,7 +121,7 @@ class Journal:
             try:
                 row = Row(**json.loads(line))
             except (ValueError, TypeError):
-                continue  # the last line of a run that was killed
+                continue
             self.rows[row.trial] = row
 
     def add(self, row: Row) -> None:

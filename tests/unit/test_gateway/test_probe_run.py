@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,7 +120,7 @@ async def test_a_budget_is_never_broken_and_a_probe_goes_on_where_it_stopped(
 
 
 def test_a_journal_of_another_probe_is_refused(tmp_path: Path) -> None:
-    """Answers to other questions are never mixed in; a torn last line is."""
+    """Answers to other questions are never mixed in; a torn last line spoils no other."""
     path = tmp_path / "j.jsonl"
     journal = Journal(path, SETUP)
     row = Row("literal", 1_024, 0, right=True, counted=1_000, prompt_tokens=1, completion_tokens=1,
@@ -127,7 +128,11 @@ def test_a_journal_of_another_probe_is_refused(tmp_path: Path) -> None:
     journal.add(row)
     with path.open("a") as out:
         out.write('{"kind": "lit')
-    assert list(Journal(path, SETUP).rows.values()) == [row]
+    again = Journal(path, SETUP)
+    assert list(again.rows.values()) == [row]
+    more = replace(row, number=1)
+    again.add(more)
+    assert list(Journal(path, SETUP).rows.values()) == [row, more]
     with pytest.raises(JournalMismatch, match="seed"):
         Journal(path, Setup("sim-1", tuple(Kind), OVER, seed=2, max_output=128))
 
