@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from billing.errors import BillingError, LedgerMissing
-from gateway import cli_dashboard, cli_doctor, cli_finance, cli_probe, cli_router
+from gateway import cli_dashboard, cli_doctor, cli_finance, cli_ledger, cli_probe, cli_router
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -19,8 +19,6 @@ from gateway.cli_common import (
     Config,
     check_folder,
     fail,
-    instant,
-    ledger_of,
     load,
 )
 from gateway.cli_policy import register as register_policy
@@ -36,17 +34,15 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Virtual keys: made here, kept as hashes.", no_args_is_help=True)
 policy_app = typer.Typer(help="Check and read the policy.", no_args_is_help=True)
 prices_app = typer.Typer(help="The price book.", no_args_is_help=True)
-_ROLLED_AT_ONCE = 20_000
-ledger_app = typer.Typer(help="What was spent.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(policy_app, name="policy")
 app.add_typer(prices_app, name="prices")
-app.add_typer(ledger_app, name="ledger")
 
 register(app, policy_app)
 register_policy(policy_app, prices_app)
 cli_dashboard.register(app)
 cli_finance.register(app)
+cli_ledger.register(app)
 cli_probe.register(app)
 cli_doctor.register(app)
 cli_router.register(app)
@@ -198,68 +194,6 @@ def keys_revoke(
     except ConfigError as error:
         raise fail(str(error)) from None
     typer.echo(f"{name} is revoked in {write}.")
-
-
-@ledger_app.command("totals")
-def ledger_totals(
-    config: Config = DEFAULT_CONFIG,
-    start: Annotated[str | None, typer.Option("--from", help="ISO date, UTC.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="ISO date, UTC, exclusive.")] = None,
-    team: Annotated[str | None, typer.Option()] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Settled requests, tokens and cost; open holds apart."""
-    from billing.reports import totals
-
-    url = ledger_of(config)
-    found = totals(url, start=instant(start), end=instant(end), team=team)
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for name, value in found.items():
-        typer.echo(f"{name:<20} {value}")
-
-
-@ledger_app.command("verify")
-def ledger_verify(config: Config = DEFAULT_CONFIG) -> None:
-    """Check that every receipt's lines add up to its totals."""
-    from billing.reports import verify
-
-    problems = verify(ledger_of(config))
-    for problem in problems:
-        typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(1)
-    typer.echo("The ledger adds up.")
-
-
-@ledger_app.command("rollup")
-def ledger_rollup(
-    config: Config = DEFAULT_CONFIG,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make all of it anew.")] = False,
-) -> None:
-    """Bring the sums that reports read up to date; stopped, it goes on where it was.
-
-    A running gateway does it by itself. Reports are exact before and meanwhile, only slower.
-    """
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from billing.store import open_tables
-
-    tables = open_tables(ledger_of(config))
-    try:
-        if rebuild:
-            tables.clear_rollups()
-        left = whole = tables.roll_up(_ROLLED_AT_ONCE)
-        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not whole) as progress:
-            task = progress.add_task("Rolling up", total=whole)
-            while left:
-                left = tables.roll_up(_ROLLED_AT_ONCE)
-                progress.update(task, completed=whole - left)
-    finally:
-        tables.close()
-    typer.echo("Roll-ups are up to date.")
 
 
 def main() -> None:
