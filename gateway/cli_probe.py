@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from gateway.probe_card import Found
     from gateway.probe_run import Probe, Setup
     from gateway.snapshot import Snapshot
+    from router.probe import Range
 
 KEY_VARIABLE = "WEIR_KEY"
+STOPPED = 130  # as a shell counts Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +59,9 @@ def probe(
         float, typer.Option(min=0.5, max=1, help="Share of the accuracy a length must keep.")
     ] = 0.85,
     questions: Annotated[int, typer.Option(min=16, help="Most questions a length.")] = 64,
+    curve: Annotated[
+        int, typer.Option(min=0, help="Ask so many at every doubling, also beyond what holds.")
+    ] = 0,
     budget: Annotated[
         float | None, typer.Option(min=0, help="Stop before more than this, USD, is spent.")
     ] = None,
@@ -75,11 +80,13 @@ def probe(
     """Measure a model's effective context by questions over texts of growing length.
 
     Says what it will cost and asks before it spends; goes on where it was stopped; writes a
-    card for weir.yaml and a curve. Exits 1 where the budget ended it early.
+    card for weir.yaml and a curve. Exits 1 where the budget ended it early, 130 after Ctrl-C.
     """
+    from router.probe import Range
+
     snapshot = _snapshot(config, model, offline=through is not None)
     last = _longest(snapshot.cards[model].window, (shortest, longest), max_output)
-    span = (shortest, last, keep, questions)
+    span = Range(shortest, last, keep, most=questions, curve=curve)
     setup = _setup(model, kinds, span, (seed, max_output, parallel))
     wish = _Wish(budget, yes, out, fresh, as_json)
     raise typer.Exit(_probed(snapshot, setup, _target(snapshot, model, through), wish))
@@ -105,18 +112,14 @@ def _longest(window: int, wanted: tuple[int, int | None], max_output: int) -> in
     return last
 
 
-def _setup(
-    model: str, kinds: str, span: tuple[int, int, float, int], asking: tuple[int, int, int]
-) -> Setup:
+def _setup(model: str, kinds: str, span: Range, asking: tuple[int, int, int]) -> Setup:
     from gateway.probe_run import Setup, kinds_of
-    from router.probe import Range
 
-    shortest, longest, keep, questions = span
     try:
         chosen = kinds_of(kinds.split(","))
     except ValueError as error:
         raise fail(str(error)) from None
-    return Setup(model, chosen, Range(shortest, longest, keep, most=questions), *asking)
+    return Setup(model, chosen, span, *asking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def _probed(snapshot: Snapshot, setup: Setup, target: Target, wish: _Wish) -> in
     try:
         price = snapshot.price(setup.model, int(now.timestamp() * 1000), None)
     except PriceMissing as error:
-        raise fail(f"{error}; declare models.{setup.model}.price, or free: true") from None
+        raise fail(str(error)) from None
     name = setup.model.replace("/", "_")
     wish.out.mkdir(parents=True, exist_ok=True)
     path = wish.out / f"{name}.probe.jsonl"
@@ -197,14 +200,25 @@ def _probed(snapshot: Snapshot, setup: Setup, target: Target, wish: _Wish) -> in
             whole = asyncio.run(ask_all())
     except ProbeFailed as error:
         raise fail(f"{error}; what was answered is kept in {path}", 1) from None
-    _write(job, now, wish)
-    if not whole:
-        typer.echo(
-            f"weir: the budget of {wish.budget} USD is used up; the same command with a higher "
-            "one goes on",
-            err=True,
-        )
-    return 0 if whole else 1
+    except KeyboardInterrupt:
+        _ended(job, now, wish, f"stopped; {path} keeps what was answered: the same command goes on")
+        return STOPPED
+    if whole:
+        _write(job, now, wish)
+        return 0
+    why = f"the next question could break the budget of {wish.budget} USD: a higher one goes on"
+    _ended(job, now, wish, why)
+    return 1
+
+
+def _ended(job: Probe, now: datetime, wish: _Wish, why: str) -> None:
+    """Write what is known so far, and say why it is not all."""
+    from billing.money import usd_cents
+
+    if job.journal.rows:
+        _write(job, now, wish)
+    spent = f", {usd_cents(job.purse.spent_nano)} USD" if job.purse.price else ""
+    typer.echo(f"weir: {len(job.journal.rows)} answers so far{spent}; {why}", err=True)
 
 
 def _confirm(job: Probe, wish: _Wish) -> None:
@@ -294,5 +308,6 @@ def _write(job: Probe, now: datetime, wish: _Wish) -> Found:
         table.add_row(*row)
     Console().print(table)
     typer.echo(f"Card: {card_path}   Curve: {curve_path}")
-    typer.echo(f"Use it: models: {{ {setup.model}: {{ effective_context: {card_path} }} }}")
+    if any(reach["tokens"] is not None for reach in data["effective"].values()):
+        typer.echo(f"Use it: models: {{ {setup.model}: {{ effective_context: {card_path} }} }}")
     return found

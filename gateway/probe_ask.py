@@ -22,7 +22,14 @@ _ANTHROPIC_VERSION = "2023-06-01"
 
 
 class ProbeFailed(Exception):
-    """The provider did not answer a question; the message says what it said instead."""
+    """The provider did not answer a question; the message says what it said instead.
+
+    ``billed``: it may have metered the question all the same.
+    """
+
+    def __init__(self, message: str, *, billed: bool = True) -> None:
+        self.billed = billed
+        super().__init__(message)
 
 
 class _Later(Exception):
@@ -101,7 +108,9 @@ class Asker:
             raise _Later(f"status {reply.status_code}")
         if reply.status_code != 200:
             said = reply.text[:_SHOWN_CHARS]
-            raise ProbeFailed(f"{target.url} refused with status {reply.status_code}: {said}")
+            raise ProbeFailed(
+                f"{target.url} refused with status {reply.status_code}: {said}", billed=False
+            )
         try:
             return _read(reply.json(), target.wire)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

@@ -57,7 +57,7 @@ def card(found: Found) -> dict[str, Any]:
 def _length(reach: Reach) -> dict[str, Any]:
     first, middle, last = (None if d is None else round(d, 3) for d in reach.depths)
     return {
-        "tokens": reach.tokens,
+        "tokens": reach.tokens if reach.tokens or reach.finished else None,  # None: not known yet
         "at_least": reach.at_least,
         "finished": reach.finished,
         "right_at": {"start": first, "middle": middle, "end": last},
@@ -89,11 +89,12 @@ def summary(card_data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(kind, length, how often right at start, middle and end), for a person."""
     rows = []
     for kind, reach in card_data["effective"].items():
-        tokens = f"{reach['tokens']:,}" if reach["tokens"] else "below the shortest length"
+        known = f"{reach['tokens']:,}" if reach["tokens"] else "below the shortest length"
+        tokens = "not known yet" if reach["tokens"] is None else known
         sign = "at least " if reach["at_least"] else ""
         depths = [reach["right_at"][place] for place in ("start", "middle", "end")]
         shown = " / ".join("-" if depth is None else f"{depth:.0%}" for depth in depths)
-        unfinished = "" if reach["finished"] else " (unfinished)"
+        unfinished = "" if reach["finished"] or not reach["tokens"] else " (unfinished)"
         rows.append((kind, sign + tokens + unfinished, shown))
     return rows
 
@@ -140,7 +141,8 @@ def curve_svg(found: Found) -> str:
                 f'stroke="{colour}" stroke-dasharray="4 4"/>'
             )
         top = _TOP + 14 + 22 * row
-        length = ("≥ " if reach.at_least else "") + f"{reach.tokens:,}"
+        known = reach.tokens or reach.finished
+        length = ("≥ " if reach.at_least else "") + (f"{reach.tokens:,}" if known else "?")
         parts.append(
             f'<text x="{_WIDTH - _RIGHT + 12}" y="{top}" fill="{colour}">'
             f"{reach.kind.value} {length}</text>"

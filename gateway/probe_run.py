@@ -1,8 +1,9 @@
 """Carry a probe out: questions in parallel, answers journalled, money watched.
 
 The journal has one JSON line an answer, so that a probe that was stopped, by its budget or
-by hand, goes on where it was. Questions are asked in the same order in every run: what the
-journal knows is not asked again. No question is sent whose worst case would break the budget.
+by hand, goes on where it was; what a broken question may have cost stands there, too.
+Questions are asked in the same order in every run: what the journal knows is not asked again.
+No question is sent whose worst case would break the budget.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from billing.price import Price
-from billing.usage import estimated
+from billing.usage import Usage, estimated
 from compressor.tokens import TokenCounter
-from gateway.probe_ask import Said
+from gateway.probe_ask import ProbeFailed, Said
 from router.probe import Range, Search, planned
 from router.probe_tasks import Kind, Trial, make_task
 
@@ -101,6 +102,7 @@ class Journal:
         """Raises JournalMismatch, OSError."""
         self._path = path
         self.rows: dict[Trial, Row] = {}
+        self.lost_nano = 0  # what questions without an answer may have cost
         head = _head(setup)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if not text.endswith("\n"):  # the last line of a run that was killed: torn off
@@ -110,8 +112,7 @@ class Journal:
         if not lines:
             path.write_text(json.dumps(head) + "\n", encoding="utf-8")
             return
-        found = json.loads(lines[0])
-        different = sorted(k for k in head if found.get(k) != head[k])
+        different = _different(lines[0], head)
         if different:
             raise JournalMismatch(
                 f"{path} is of another probe ({', '.join(different)} differ); go on with the "
@@ -119,16 +120,35 @@ class Journal:
             )
         for line in lines[1:]:
             try:
-                row = Row(**json.loads(line))
-            except (ValueError, TypeError):
+                known = json.loads(line)
+                self.lost_nano += int(known.pop("lost_nano", 0))
+                row = Row(**known)
+                self.rows[row.trial] = row
+            except (ValueError, TypeError, AttributeError):
                 continue
-            self.rows[row.trial] = row
 
     def add(self, row: Row) -> None:
         """Keep one answer, on disk before it counts."""
         self.rows[row.trial] = row
+        self._write(asdict(row))
+
+    def lose(self, cost_nano: int) -> None:
+        """Keep what a question that got no answer may have cost."""
+        self.lost_nano += cost_nano
+        self._write({"lost_nano": cost_nano})
+
+    def _write(self, line: Mapping[str, object]) -> None:
         with self._path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(asdict(row)) + "\n")
+            out.write(json.dumps(line) + "\n")
+
+
+def _different(line: str, head: Mapping[str, object]) -> list[str]:
+    """What a journal's first line says otherwise than ``head``."""
+    try:
+        found = json.loads(line)
+        return sorted(k for k in head if found.get(k) != head[k])
+    except (ValueError, AttributeError):
+        return ["its first line"]
 
 
 def _head(setup: Setup) -> dict[str, object]:
@@ -150,7 +170,8 @@ class Probe:
 
     def __post_init__(self) -> None:
         self.searches = [Search(kind, self.setup.over) for kind in self.setup.kinds]
-        self.purse.spent_nano += sum(row.cost_nano for row in self.journal.rows.values())
+        answered = sum(row.cost_nano for row in self.journal.rows.values())
+        self.purse.spent_nano += answered + self.journal.lost_nano
 
     async def run(self) -> bool:
         """Ask until every kind is settled; False where the budget ended it before.
@@ -165,11 +186,11 @@ class Probe:
                 await asyncio.gather(*tasks)
             except OverBudget:
                 await asyncio.gather(*tasks, return_exceptions=True)
-                self._wanted()  # what was answered counts
                 return False
             finally:
                 for task in tasks:
                     task.cancel()
+                self._wanted()  # what was answered counts
         return True
 
     def _wanted(self) -> list[Trial]:
@@ -203,13 +224,7 @@ class Probe:
             task = await asyncio.to_thread(make_task, *make)
             counted = self.counter.count(task.prompt)
             held = self.purse.hold(int(counted * scale), self.setup.max_output)
-            cost = held  # a question that failed on its way may have been billed
-            try:
-                said = await self.ask(task.prompt, self.setup.max_output)
-                usage = said.usage or estimated(int(counted * scale), self.counter.count(said.text))
-                cost = self.purse.price.cost(usage) if self.purse.price else 0
-            finally:
-                self.purse.pay(held, cost)
+            said, usage, cost = await self._paid(task.prompt, int(counted * scale), held)
             metered = said.usage is not None
             row = Row(
                 kind=trial.kind.value,
@@ -223,6 +238,24 @@ class Probe:
             )
             self.journal.add(row)
             self.told(row)
+
+    async def _paid(self, prompt: str, counted: int, held: int) -> tuple[Said, Usage, int]:
+        """The answer, its usage and cost; without one, what it may have cost is kept as lost."""
+        cost: int | None = None
+        try:
+            said = await self.ask(prompt, self.setup.max_output)
+            usage = said.usage or estimated(counted, self.counter.count(said.text))
+            cost = self.purse.price.cost(usage) if self.purse.price else 0
+            return said, usage, cost
+        except ProbeFailed as error:
+            cost = held if error.billed else 0
+            if cost:
+                self.journal.lose(cost)
+            raise
+        finally:
+            if cost is None and held:  # stopped by hand while it was asked
+                self.journal.lose(held)
+            self.purse.pay(held, held if cost is None else cost)
 
 
 def cost_estimate(

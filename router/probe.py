@@ -31,6 +31,7 @@ class Range:
         keep: share of the accuracy at ``shortest`` that a length must keep.
         tolerance: how far apart the last length that holds and the first that does not may lie.
         most: questions asked at one length at most.
+        curve: questions asked at every doubling for the picture, also beyond what holds.
     """
 
     shortest: int = 1024
@@ -38,6 +39,7 @@ class Range:
     keep: float = 0.85
     tolerance: float = 0.08
     most: int = 64
+    curve: int = 0
 
     def doublings(self) -> list[int]:
         """The lengths tried first, the longest always among them."""
@@ -108,10 +110,19 @@ class Search:
         """The questions to be asked next, all at one length; [] when the search is over."""
         length = self._walk()[2]
         if length is None:
-            return []
+            return self._for_the_curve()
         asked = self.point(length).asked
         first = length == self._over.shortest
         upto = self._over.most if first else min(self._over.most, asked // BATCH * BATCH + BATCH)
+        return self._missing(length, upto)
+
+    def _for_the_curve(self) -> list[Trial]:
+        """What the picture still lacks at the first doubling that lacks anything."""
+        upto = min(self._over.curve, self._over.most)
+        missing = (self._missing(length, upto) for length in self._over.doublings())
+        return next(filter(None, missing), [])
+
+    def _missing(self, length: int, upto: int) -> list[Trial]:
         trials = [Trial(self.kind, length, number) for number in range(upto)]
         return [trial for trial in trials if trial not in self._right]
 
@@ -189,6 +200,7 @@ def planned(over: Range, kinds: Sequence[Kind]) -> Iterator[tuple[int, int, int]
     steps = ceil(log2(log(2) / log(1 + over.tolerance)))
     for _ in kinds:
         for length in over.doublings():
-            likely = over.most if length == over.shortest else min(LIKELY, over.most)
+            usual = min(max(LIKELY, over.curve), over.most)
+            likely = over.most if length == over.shortest else usual
             yield length, likely, over.most
         yield over.longest * 3 // 4, steps * min(LIKELY + BATCH, over.most), steps * over.most

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree as ET
+
+from ruamel.yaml import YAML
 
 from gateway.card_files import read_cards
 from gateway.probe_card import Found, card, card_yaml, curve_svg, summary
@@ -12,7 +15,7 @@ from gateway.probe_run import Setup
 from gateway.settings import RootSection
 from gateway.yaml_text import Document
 from router.catalog import bundled_catalog
-from router.effective import EffectiveLengths
+from router.effective import EffectiveLengths, from_card
 from router.probe import Point, Range, Reach
 from router.probe_tasks import Kind
 
@@ -61,6 +64,20 @@ def test_the_gateway_reads_the_card_that_a_probe_wrote(tmp_path: Path) -> None:
     assert made.measured["literal"].date == "2026-11-22"
     assert made.measured["semantic"].source == "chroma"
     assert texts == card_yaml(FOUND)
+
+
+def test_what_is_not_known_yet_is_left_to_the_catalog(tmp_path: Path) -> None:
+    """A probe stopped before a kind's first length was settled names no length, least of all 0."""
+    early = Reach(
+        Kind.LITERAL, 0, at_least=False, finished=False, points=(Point(1_024, 9, 9),),
+        depths=(1.0, None, None),
+    )  # fmt: skip
+    found = replace(FOUND, reaches=(early, FOUND.reaches[1]))
+    assert card(found)["effective"]["literal"]["tokens"] is None
+    lengths = from_card(YAML(typ="safe").load(card_yaml(found)))
+    assert (lengths.literal, lengths.semantic, lengths.multi) == (None, None, 0)
+    assert summary(card(found))[0][1] == "not known yet"
+    assert "literal ?" in curve_svg(found)
 
 
 def test_a_card_says_how_it_was_measured_and_what_it_cost() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from billing.money import nano
 from billing.price import Price
 from billing.prices import PriceBook
 from compressor.tokens import load_counter
-from gateway.probe_ask import Asker, Target
+from gateway.probe_ask import Asker, ProbeFailed, Said, Target
 from gateway.probe_run import (
     Journal,
     JournalMismatch,
@@ -117,6 +118,56 @@ async def test_a_budget_is_never_broken_and_a_probe_goes_on_where_it_stopped(
     whole, asker = probe(tmp_path / "again", None, setup)
     assert await finished(whole, asker)
     assert whole.searches[0].reach() == more.searches[0].reach()
+
+
+async def test_stopped_by_hand_it_keeps_the_answers_and_what_the_open_questions_may_have_cost(
+    tmp_path: Path,
+) -> None:
+    """The next run starts from every answer, and from money that may be gone without one."""
+    setup = Setup("sim-1", (Kind.LITERAL,), OVER, seed=1, max_output=128)
+    job, asker = probe(tmp_path, None, setup)
+    answer = asker.ask
+
+    async def slow_after_nine(prompt: str, max_output: int) -> Said:
+        if len(job.journal.rows) >= 9:
+            await asyncio.sleep(60)
+        return await answer(prompt, max_output)
+
+    job.ask = slow_after_nine
+    running = asyncio.create_task(finished(job, asker))
+    while len(job.journal.rows) < 9 or not job.purse.held_nano:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0.05)
+    assert job.searches[0].reach().points[0].asked == len(job.journal.rows) >= 9
+    assert job.journal.lost_nano > 0
+    assert job.purse.held_nano == 0
+    more, asker = probe(tmp_path, None, setup)
+    assert more.purse.spent_nano == job.purse.spent_nano
+    assert len(more.journal.rows) == len(job.journal.rows)
+    await asker.close()
+
+
+async def test_a_refused_question_costs_nothing(tmp_path: Path) -> None:
+    """What a provider refused by its status is neither spent nor lost."""
+    job, asker = probe(tmp_path)
+    refusing = httpx.MockTransport(lambda _: httpx.Response(401, text="no such key"))
+    refused = Asker(Target("http://sim/v1", "sim-1", api_key="k"), refusing)
+    job.ask = refused.ask
+    with pytest.raises(ProbeFailed, match="401: no such key"):
+        await finished(job, refused)
+    await asyncio.sleep(0.05)
+    assert (job.purse.spent_nano, job.journal.lost_nano) == (0, 0)
+    await asker.close()
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    """A stray file is named, not read."""
+    (tmp_path / "j.jsonl").write_text("notes\n")
+    with pytest.raises(JournalMismatch, match="first line"):
+        Journal(tmp_path / "j.jsonl", SETUP)
 
 
 def test_a_journal_of_another_probe_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_a_model_that_holds_everywhere_is_at_least_as_long_as_what_was_tried() -
     assert (reach.tokens, reach.at_least, reach.finished) == (131_072, True, True)
     assert asked == OVER.most + 16 * (len(OVER.doublings()) - 1)
     assert asked < sum(likely for _, likely, _ in planned(OVER, (Kind.LITERAL,)))
+
+
+def test_a_curve_is_asked_for_beyond_what_holds_and_moves_nothing() -> None:
+    """Every doubling has its questions, also of a model that cannot do the task at all."""
+    for limit in (500, 6_000):
+        alone, asked = run(lambda tokens, limit=limit: float(tokens <= limit))
+        over = replace(OVER, curve=12)
+        drawn, more = run(lambda tokens, limit=limit: float(tokens <= limit), over)
+        assert (drawn.tokens, drawn.finished) == (alone.tokens, True)
+        counts = {point.tokens: point.asked for point in drawn.points}
+        assert all(counts[length] >= 12 for length in over.doublings())
+        assert asked < more <= asked + 12 * len(over.doublings())
 
 
 def test_a_model_that_cannot_do_the_task_has_length_zero() -> None:
