@@ -293,12 +293,16 @@ class Above(TokenRates):
 class PriceTerms(TokenRates):
     """``models.<name>.price`` of weir.yaml: what is named is in force, the rest is inherited.
 
-    ``request`` is USD a request, ``tool_calls`` USD a call, by kind of call.
+    ``request`` is USD a request, ``tool_calls`` USD a call, by kind of call, ``image`` USD a
+    picture, ``second`` USD a second of sound, ``character`` USD a million characters of speech.
     """
 
     free: bool = False
     above: tuple[Above, ...] = ()
     request: PriceDecimal | None = None
+    image: PriceDecimal | None = None
+    second: PriceDecimal | None = None
+    character: PriceDecimal | None = None
     tool_calls: dict[str, PriceDecimal] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -314,8 +318,11 @@ class PriceTerms(TokenRates):
         """Every price named, by component, USD per million units."""
         named = {name: getattr(self, name) for name in TokenRates.model_fields}
         rates = {name: decimal_of(rate) for name, rate in named.items() if rate is not None}
-        if self.request is not None:
-            rates["request"] = decimal_of(self.request) * _MILLION
+        for name in ("request", "image", "second"):
+            if (fee := getattr(self, name)) is not None:
+                rates[name] = decimal_of(fee) * _MILLION
+        if self.character is not None:
+            rates["character"] = decimal_of(self.character)
         for kind, fee in self.tool_calls.items():
             rates[f"tool_call:{kind}"] = decimal_of(fee) * _MILLION
         return rates

@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from billing.bodies import Bodies
 from billing.desk import Desk
 from billing.errors import BillingError
+from gateway import media
 from gateway.admission import Admission
 from gateway.batches import Batches
 from gateway.errors import ConfigError, GatewayError, MethodNotAllowed, NotFound, place, render
@@ -89,6 +90,9 @@ class App:
                 return
             # Starlette answers an unknown failure and raises it again for the server's log.
             with contextlib.suppress(Exception):
+            if scope["path"] in media.ROUTES:
+                await self._media(scope, receive, send)
+                return
                 await self._management(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
@@ -97,6 +101,15 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
+    async def _media(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if scope["method"] != "POST":
+            await _refuse(send, MethodNotAllowed(f"{path} takes POST only"))
+            return
+        kind = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
+        work = media.Media(path, kind.decode("latin-1"))
+        await generate.serve(self.shell, scope, receive, send, path, work)
+
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:

@@ -23,8 +23,9 @@ from typing import Any
 from compressor.measure import measure
 from compressor.media import media_rule
 from compressor.tokens import TokenCounter, load_counter
-from gateway.simulator_answer import Answer, answer, prompt_text
+from gateway.simulator_answer import Answer, answer, cut, prompt_text
 from gateway.simulator_cache import PromptCache
+from gateway.simulator_media import MEDIA, make
 from gateway.simulator_reader import answer_from_notes
 from gateway.simulator_reply import Choice, Served, chat_error
 from gateway.simulator_routes import STORED, WIRES, SimWire
@@ -116,7 +117,7 @@ class Simulator:
             await _reply(send, 200, json.dumps(self._model_list()).encode())
         elif method == "POST" and wire is not None:
             await self._generate(wire, scope, receive, send)
-        elif path.startswith(STORED):
+        elif path.startswith(STORED + MEDIA):
             await self._stored(scope, receive, send)
         else:
             message = f"Invalid URL ({method} {path})"
@@ -161,7 +162,7 @@ class Simulator:
         await _reply(send, 200, wire.body(served, request), (_JSON, _id_header(served)))
 
     async def _stored(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Files and batches."""
+        """Files, batches, pictures and sound."""
         raw = await _read(receive)
         if raw is None:
             return
@@ -169,11 +170,23 @@ class Simulator:
         try:
             self._account(scope)
             work = (scope["method"], scope["path"], raw, headers)
-            status, kind, body = await asyncio.to_thread(self._store.answer, *work)
+            made = self._made if scope["path"].startswith(MEDIA) else self._store.answer
+            status, kind, body = await asyncio.to_thread(lambda: made(*work))
         except SimError as refused:
             await _reply(send, refused.status, chat_error(refused))
             return
         await _reply(send, status, body, ((b"content-type", kind),))
+
+    def _made(
+        self, _: str, path: str, raw: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes, bytes]:
+        """Pictures and sound, counted."""
+        made = make(path, raw, headers.get("content-type", ""), self._counter.count)
+        tally = self.tallies.setdefault(made.model, Tally())
+        tally.requests += 1
+        tally.prompt_tokens += made.prompt_tokens
+        tally.completion_tokens += made.completion_tokens
+        return 200, made.kind, made.body
 
     def _serve_row(self, path: str, raw: bytes) -> tuple[int, dict[str, Any]]:
         """One row of a batch, served and counted."""
@@ -242,7 +255,7 @@ class Simulator:
             if tokens > limit:  # the call was cut before it was whole
                 return Choice(replace(made, calls=()), limit, "length")
             return Choice(made, tokens, "tool_calls")
-        text = _cut(made.text, limit - thought, self._counter)
+        text = cut(made.text, limit - thought, self._counter)
         tokens = thought + self._counter.count(text)
         return Choice(replace(made, text=text), tokens, "stop" if text == made.text else "length")
 
@@ -301,20 +314,6 @@ def create_simulator(settings: SimSettings, clock: Clock) -> Simulator:
         compressor.errors.UnknownEncoding: ``settings.encoding`` is not packaged.
     """
     return Simulator(settings, load_counter(settings.encoding), clock)
-
-
-def _cut(text: str, limit: int, counter: TokenCounter) -> str:
-    """The longest start of ``text`` of at most ``limit`` tokens."""
-    if counter.count(text) <= limit:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if counter.count(text[:middle]) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low]
 
 
 def _id_header(served: Served) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compressor.conversation import Conversation, PartKind
+from compressor.tokens import TokenCounter
 from gateway.simulator_schema import instance
 from gateway.simulator_wire import SimRequest, SimTool
 
@@ -198,3 +199,17 @@ def _topics(question: str) -> Sequence[str]:
 def pieces(text: str) -> list[str]:
     """``text`` cut into the pieces a stream sends; joined, they are the text."""
     return re.findall(r"\s*\S+|\s+$", text)
+
+
+def cut(text: str, limit: int, counter: TokenCounter) -> str:
+    """The longest start of ``text`` of at most ``limit`` tokens."""
+    if counter.count(text) <= limit:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if counter.count(text[:middle]) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low]

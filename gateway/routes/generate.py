@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from gateway.shell import Shell
 
 log = logging.getLogger("weir")
 Scope = MutableMapping[str, Any]
+Work = Callable[[Shell, Exchange, bytes, Send], Awaitable[None]]
 
 
 class Outbox:
@@ -40,7 +41,9 @@ class Outbox:
         await self._send(message)
 
 
-async def serve(shell: Shell, scope: Scope, receive: Receive, send: Send, wire: str) -> None:
+async def serve(
+    shell: Shell, scope: Scope, receive: Receive, send: Send, wire: str, work: Work = handle
+) -> None:
     """One request from headers to the last byte; every error becomes the wire's own."""
     at_ms = shell.clock()
     ex = Exchange(
@@ -52,7 +55,7 @@ async def serve(shell: Shell, scope: Scope, receive: Receive, send: Send, wire: 
     )
     outbox = Outbox(send)
     try:
-        await _admitted(shell, ex, scope, receive, outbox)
+        await _admitted(shell, ex, (scope, receive), outbox, work)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelled() or not ex.client_gone:
@@ -80,8 +83,9 @@ async def answer_error(
 
 
 async def _admitted(
-    shell: Shell, ex: Exchange, scope: Scope, receive: Receive, outbox: Outbox
+    shell: Shell, ex: Exchange, ends: tuple[Scope, Receive], outbox: Outbox, work: Work
 ) -> None:
+    scope, receive = ends
     raw_headers = scope["headers"]
     ex.headers = header_rules.read(raw_headers)
     ex.forwarded = header_rules.forwarded(raw_headers)
@@ -91,12 +95,12 @@ async def _admitted(
     try:
         raw = await read_body(receive, shell.admission)
         if ex.headers.idempotency_key is not None:
-            await shell.replies.once(ex, raw, outbox, partial(handle, shell, ex, raw))
+            await shell.replies.once(ex, raw, outbox, partial(work, shell, ex, raw))
             return
         watch = asyncio.ensure_future(receive())
         watch.add_done_callback(_Leaver(ex, outbox))
         try:
-            await handle(shell, ex, raw, outbox)
+            await work(shell, ex, raw, outbox)
         finally:
             watch.cancel()
     finally:
