@@ -64,8 +64,11 @@ class Counter:
     """Whether what the others spent before is in ``others_buckets`` already."""
     resets: tuple[int, str] = (-1, "")
     """The instant last asked for as local text, and that text."""
+    label: str = ""
+    """The budget's name with its node's, as figures and errors show it."""
 
     def __post_init__(self) -> None:
+        self.label = f"{self.node.id}/{self.budget.label}"
         self.ceiling_nano = 0 if self.shared else self.budget.limit_nano
 
     def roll(self, at_ms: int) -> None:
@@ -142,10 +145,9 @@ class Counter:
 
     def figures(self, at_ms: int) -> WindowFigures:
         """The window as it stands."""
-        label = f"{self.node.id}/{self.budget.label}"
         return WindowFigures(
             self.node.id,
-            label,
+            self.label,
             self.window,
             self.spent_nano + self.others_spent_nano,
             self.held_nano + self.others_held_nano,
@@ -189,6 +191,7 @@ class Counters:
         self._shared = shared
         self._counters: dict[tuple[str, str, str | None], Counter] = {}
         self._paths: dict[tuple[tuple[str, ...], str | None], tuple[Counter, ...]] = {}
+        self._ceilings: dict[tuple[str, ...], tuple[str, int, str] | None] = {}
         self._now_ms = 0
 
     def now(self, at_ms: int) -> int:
@@ -224,19 +227,27 @@ class Counters:
 
     def check_request(self, path: tuple[str, ...], amount: int, zone: ZoneInfo, at_ms: int) -> None:
         """An amount is within every per-request ceiling of a path. Raises BudgetExhausted."""
-        ceilings = [
-            (f"{node.id}/{name}", limit, node.id)
-            for node in self._accounts.along(path)
-            for name, limit in _request_ceilings(node)
-        ]
-        if not ceilings:
+        if path in self._ceilings:
+            lowest = self._ceilings[path]
+        else:
+            lowest = self._ceilings[path] = self._lowest_ceiling(path)
+        if lowest is None:
             return
-        label, limit, node_id = min(ceilings, key=lambda ceiling: ceiling[1])
+        label, limit, node_id = lowest
         if amount > limit:
             window = Window(at_ms, at_ms + 1)
             resets = local_minute(at_ms, zone)
             figures = WindowFigures(node_id, label, window, 0, 0, limit, resets)
             raise exhausted(figures, amount)
+
+    def _lowest_ceiling(self, path: tuple[str, ...]) -> tuple[str, int, str] | None:
+        """The lowest per-request ceiling of a path: its label, nano-USD, its node."""
+        ceilings = [
+            (f"{node.id}/{name}", limit, node.id)
+            for node in self._accounts.along(path)
+            for name, limit in _request_ceilings(node)
+        ]
+        return min(ceilings, key=lambda ceiling: ceiling[1], default=None)
 
     def load(self, spends: Iterable[Spend], at_ms: int) -> None:
         """Past spend is counted in the windows it falls in."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from math import gcd
 
 Nano = int
 
@@ -21,6 +22,8 @@ def half_even(numerator: int, denominator: int) -> int:
 
     ``denominator`` > 0.
     """
+    if denominator == 1:
+        return numerator
     quotient, remainder = divmod(numerator, denominator)
     twice = 2 * remainder
     if twice > denominator or (twice == denominator and quotient & 1):
@@ -87,9 +90,10 @@ def rate_text(rate: Decimal) -> str:
 
 @lru_cache(maxsize=4096)
 def rate_ratio(rate: Decimal) -> tuple[int, int]:
-    """Nano-dollars a unit, as an exact ratio, of a rate in USD per million units."""
+    """Nano-dollars a unit, as an exact ratio in lowest terms, of USD per million units."""
     numerator, denominator = rate.as_integer_ratio()
-    return numerator * _NANO_PER_MILLIONTH, denominator
+    shared = gcd(numerator * _NANO_PER_MILLIONTH, denominator)
+    return numerator * _NANO_PER_MILLIONTH // shared, denominator // shared
 
 
 @lru_cache(maxsize=4096)

@@ -61,6 +61,10 @@ class Price:
     _known: dict[str, tuple[Rate, dict[int, _Charge]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _flat: dict[str, tuple[int, int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Ratios that no size of a prompt changes: most are, and a request asks for some fifty."""
 
     def component(self, name: str) -> Rate:
         """The rate that a component is charged at. Raises PriceMissing."""
@@ -85,22 +89,26 @@ class Price:
         """What so many tokens of text cost, nano-USD, ``cached_tokens`` of the prompt being read
         from a provider's cache. Raises PriceMissing.
         """
-        quantities = [
-            ("input", prompt_tokens - cached_tokens),
-            ("cache_read", cached_tokens),
-            ("output", output_tokens),
-        ]
-        if "request" in self.rates:
-            quantities.append(("request", 1))
-        return self.cost_of(quantities, prompt_tokens)
+        return self.cost_of(
+            (
+                ("input", prompt_tokens - cached_tokens),
+                ("cache_read", cached_tokens),
+                ("output", output_tokens),
+                ("request", 1 if "request" in self.rates else 0),
+            ),
+            prompt_tokens,
+        )
 
     def cost_of(self, quantities: Iterable[tuple[str, int]], prompt_tokens: int) -> int:
         """What quantities of components cost in a request of this size. Raises PriceMissing."""
-        total = 0
+        total, flat = 0, self._flat
         for name, quantity in quantities:
             if quantity:
-                numerator, denominator = self._charge(name, prompt_tokens).ratio
-                total += half_even(quantity * numerator, denominator)
+                ratio = flat.get(name) or self._charge(name, prompt_tokens).ratio
+                if ratio[1] == 1:  # whole nano-dollars a unit, as nearly every rate is
+                    total += quantity * ratio[0]
+                else:
+                    total += half_even(quantity * ratio[0], ratio[1])
         return total
 
     def most(self, prompt_tokens: int, output_tokens: int) -> int:
@@ -155,18 +163,20 @@ class Price:
             unit = rate.at(prompt_tokens)
             rule = f"{self.rule}#{rate.rule(prompt_tokens)}"
             charge = charges[step] = _Charge(rate_ratio(unit), rate_text(unit), rule)
+            if not rate.steps:
+                self._flat[name] = charge.ratio
         return charge
 
     def _quantities(self, usage: Usage) -> list[tuple[str, int]]:
-        found = [pair for pair in _buckets(usage) if pair[1]]
+        found = _buckets(usage)
         if "request" in self.rates:
             found.append(("request", 1))
         return found
 
 
 def _buckets(usage: Usage) -> list[tuple[str, int]]:
-    """Every bucket under its component's name."""
-    buckets = [
+    """Every bucket that holds something, under its component's name."""
+    buckets = (
         ("input", usage.input_tokens),
         ("cache_read", usage.cache_read_tokens),
         ("cache_write_5m", usage.cache_write_5m_tokens),
@@ -179,7 +189,9 @@ def _buckets(usage: Usage) -> list[tuple[str, int]]:
         ("reasoning", usage.reasoning_tokens),
         ("output_audio", usage.output_audio_tokens),
         ("output_image", usage.output_image_tokens),
-    ]
+    )
+    found = [pair for pair in buckets if pair[1]]
     if usage.tool_calls:
-        buckets += [(f"tool_call:{name}", n) for name, n in sorted(usage.tool_calls.items())]
-    return buckets
+        calls = sorted(usage.tool_calls.items())
+        found += [(f"tool_call:{name}", count) for name, count in calls if count]
+    return found

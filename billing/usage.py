@@ -66,7 +66,10 @@ class Usage:
         return (
             self.input_tokens
             + self.cache_read_tokens
-            + self.cache_write_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_30m_tokens
+            + self.cache_write_1h_tokens
+            + self.cache_write_12h_tokens
             + self.input_audio_tokens
             + self.input_image_tokens
         )
@@ -120,6 +123,9 @@ def chat_usage(raw: Mapping[str, object], *, convention: Convention = "inclusive
     Where the report's own ``total_tokens`` shows that reasoning stands outside
     ``completion_tokens`` (xAI), it is added. Raises UsageInvalid.
     """
+    usual = _usual(raw) if convention == "inclusive" else None
+    if usual is not None:
+        return usual
     report = _Report(raw)
     prompt_parts = _Report(report.mapping("prompt_tokens_details"), "prompt_tokens_details")
     output_parts = _Report(report.mapping("completion_tokens_details"), "completion_tokens_details")
@@ -201,6 +207,60 @@ def messages_usage(raw: Mapping[str, object], *, convention: Convention = "exclu
         raw=raw,
         unknown=report.left() + lifetimes.left() + parts.left(),
     )
+
+
+_TOTALS = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+
+
+def _usual(raw: Mapping[str, object]) -> Usage | None:
+    """A report as nearly all are: text, perhaps cached, perhaps reasoned, totals that agree.
+
+    None where anything asks for the closer look, which takes some eighty calls instead of ten.
+    """
+    if not raw.keys() <= _TOTALS:
+        return None
+    prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    cached = _alone("cached_tokens", raw.get("prompt_tokens_details"))
+    reasoning = _alone("reasoning_tokens", raw.get("completion_tokens_details"))
+    if type(prompt) is not int or type(completion) is not int:
+        return None
+    if not (0 <= cached <= prompt <= MAX_TOKENS and 0 <= reasoning <= completion <= MAX_TOKENS):
+        return None
+    total = raw.get("total_tokens")
+    if type(total) is not int or total != prompt + completion:
+        return None
+    return Usage(
+        input_tokens=prompt - cached,
+        cache_read_tokens=cached,
+        output_tokens=completion - reasoning,
+        reasoning_tokens=reasoning,
+        raw=raw,
+    )
+
+
+def _alone(key: str, details: object) -> int:
+    """The count at ``key`` of an object in which no other count is above 0; else -1."""
+    if details is None:
+        return 0
+    if type(details) is not dict:
+        return -1
+    found = 0
+    for name, value in details.items():
+        if value is None:
+            continue
+        if type(value) is not int or (value and name != key):
+            return -1
+        if name == key:
+            found = value
+    return found
 
 
 @record(frozen=True, slots=True)
@@ -301,6 +361,8 @@ class _Report:
         value = self.raw.get(key)
         if value is None:
             return None
+        if value.__class__ is int and 0 <= value <= MAX_TOKENS:
+            return value  # nearly all are
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):

@@ -82,7 +82,7 @@ def settled_event(
         "session": asker.session_key,
         "name": recalled.name,
         "at": ex.at_ms,
-        "turn": astuple(turn),
+        "turn": turn.row(),
         "gap": ex.at_ms - before.at_ms if before is not None else None,
         "rose": receipt.tier != Tier.SMALL.value if _after_small(before) else None,
         "owner": owner,

@@ -40,6 +40,13 @@ class Turn:
     task: str = ""
     promised: float = 1.0
 
+    def row(self) -> tuple[object, ...]:
+        """The fields in their order, as an event carries them (``Turn(*row)`` is the turn)."""
+        return (
+            self.model, self.sent_tokens, self.at_ms, self.tier, self.way, self.number, self.easy,
+            self.wrote, self.root, self.task, self.promised,
+        )  # fmt: skip
+
 
 @record(frozen=True, slots=True)
 class Asker:

@@ -49,6 +49,7 @@ class Snapshot:
             name: card_of(name, entry, catalog) for name, entry in settings.models.items()
         }
         self.catalog_hash = _catalog_hash(catalog, settings.models)
+        self.secrets = settings.secrets
         self._gauges: dict[str, Gauge] = {}
         self._policies: dict[str, RoutePolicy] = {}
         self._options = lru_cache(maxsize=4096)(self._build_options)

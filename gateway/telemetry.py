@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,6 +18,15 @@ from billing.receipt import Receipt
 log = logging.getLogger("weir")
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class _Counted(NamedTuple):
+    """The counters that a receipt moves."""
+
+    requests: Counter
+    prompt: Counter
+    completion: Counter
+    cost: Counter
 
 
 class Telemetry:
@@ -68,24 +78,33 @@ class Telemetry:
         self.shadow = _shadow(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
         self._children: dict[tuple[object, ...], object] = {}
+        self._settled: dict[tuple[str, str, str, int], _Counted] = {}
 
     def settled(self, receipt: Receipt, duration_s: float) -> None:
         """Count a receipt and write its one log line."""
-        labels = (receipt.team, receipt.served_model, receipt.action, str(receipt.status))
-        self._counter(self._requests, labels).inc()
-        self._counter(self._tokens, (receipt.team, receipt.served_model, "prompt")).inc(
-            receipt.sent_prompt_tokens
-        )
-        self._counter(self._tokens, (receipt.team, receipt.served_model, "completion")).inc(
-            receipt.completion_tokens
-        )
-        self._counter(self._cost, (receipt.team, receipt.served_model)).inc(receipt.cost_nano / 1e9)
+        labels = (receipt.team, receipt.served_model, receipt.action, receipt.status)
+        counted = self._settled.get(labels) or self._counted(labels)
+        counted.requests.inc()
+        counted.prompt.inc(receipt.sent_prompt_tokens)
+        counted.completion.inc(receipt.completion_tokens)
+        counted.cost.inc(receipt.cost_nano / 1e9)
         if receipt.baseline_nano is not None:
             self._counter(self._baseline, (receipt.team,)).inc(receipt.baseline_nano / 1e9)
         self._overhead.observe(receipt.overhead_ms / 1000)
         self._duration.observe(duration_s)
         if log.isEnabledFor(logging.INFO):
             log.info("%s", _line(receipt, duration_s))
+
+    def _counted(self, labels: tuple[str, str, str, int]) -> _Counted:
+        """The counters of one set of labels, looked up once."""
+        team, model, action, status = labels
+        found = self._settled[labels] = _Counted(
+            self._counter(self._requests, (team, model, action, str(status))),
+            self._counter(self._tokens, (team, model, "prompt")),
+            self._counter(self._tokens, (team, model, "completion")),
+            self._counter(self._cost, (team, model)),
+        )
+        return found
 
     def refused(self, code: str, request_id: str, status: int, param: str | None = None) -> None:
         """Count and log an error that reached the edge; its message may quote the client."""

@@ -29,8 +29,9 @@ def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
     A candidate is ``ok`` when no hard rule speaks against it; cost is compared later.
     """
     found: list[Candidate] = []
+    known: dict[str, int] = {}
     for option in situation.options:
-        whole = priced(situation, asked, option, None)
+        whole = priced(situation, asked, option, None, known)
         barred = _barred(situation, asked, option)
         if barred is not None:
             found.append(_refused(whole, barred))
@@ -40,7 +41,7 @@ def enumerate_candidates(situation: Situation, asked: Asked) -> list[Candidate]:
         if option.tier is Tier.LONG and option.name != asked.option.name:
             continue  # a long-context model is there to read the prompt whole
         for recipe in recipes(situation, option):
-            fitted = priced(situation, asked, option, recipe)
+            fitted = priced(situation, asked, option, recipe, known)
             why = _why_not(situation, asked, option, fitted)
             found.append(fitted if why is None else _refused(fitted, why))
     return found

@@ -20,9 +20,16 @@ MEMORY_SHARE = 0.1  # of the summarised text, about so much is written
 
 
 def priced(
-    situation: Situation, asked: Asked, option: ModelOption, recipe: Recipe | None
+    situation: Situation,
+    asked: Asked,
+    option: ModelOption,
+    recipe: Recipe | None,
+    known: dict[str, int] | None = None,
 ) -> Candidate:
-    """One model with one way, priced, ok so far."""
+    """One model with one way, priced, ok so far.
+
+    ``known`` keeps, between the candidates of one decision, what all of them are compared with.
+    """
     way = Way.WHOLE if recipe is None else recipe.way
     tokens = tokens_for(situation, option, recipe)
     original = tokens if recipe is None else tokens_for(situation, option, None)
@@ -36,13 +43,16 @@ def priced(
     nano = _cost(option, now)
     total = None
     if nano is not None:
-        nano += _summary_nano(situation, way)
+        if way is Way.COMPRESS:
+            nano += _summary_nano(situation)
         later = Expected(
             tokens, warm_later(situation, option, way, tokens), now.output_tokens, now.choices,
             now.write,
         )  # fmt: skip
         total = over_conversation(nano, _cost(option, later) or 0, situation.thread.turns_left)
-        total += _asked_again(situation, asked, option) + _goes_up(situation, asked, option)
+        if RANK[option.tier] < RANK[asked.option.tier]:
+            again = {} if known is None else known
+            total += _asked_again(situation, asked, again) + _goes_up(situation, asked, again)
     return Candidate(
         model=option.name,
         tier=option.tier,
@@ -89,10 +99,10 @@ def _head_tokens(situation: Situation) -> int:
     return head + situation.measurement.tools_tokens
 
 
-def _summary_nano(situation: Situation, way: Way) -> int:
+def _summary_nano(situation: Situation) -> int:
     """What a summariser that costs money takes for the memories that are not made yet."""
     into, out = situation.thread.summary
-    if way is not Way.COMPRESS or not (into or out):
+    if not (into or out):
         return 0
     measured = situation.measurement
     old = measured.prompt_tokens - protected_tokens(situation) - situation.policy.keep_recent
@@ -101,35 +111,46 @@ def _summary_nano(situation: Situation, way: Way) -> int:
     return max(0, int(old * (into + MEMORY_SHARE * out) / MILLION))
 
 
-def _asked_again(situation: Situation, asked: Asked, option: ModelOption) -> int:
+def _asked_again(situation: Situation, asked: Asked, known: dict[str, int]) -> int:
     """What is expected for answers that a smaller model gets wrong and a user asks again."""
-    if RANK[option.tier] >= RANK[asked.option.tier] or asked.option.price is None:
+    if asked.option.price is None:
         return 0
     chance = max(0.0, situation.complexity.gain) * situation.thread.reasked
-    whole = Expected(
-        tokens_for(situation, asked.option, None),
-        warm_now(situation, asked.option, Way.WHOLE),
-        situation.output_tokens(),
-        situation.facts.choices,
-    )
-    return int(chance * (_cost(asked.option, whole) or 0))
+    nano = known.get("whole")
+    if nano is None:
+        whole = Expected(
+            tokens_for(situation, asked.option, None),
+            warm_now(situation, asked.option, Way.WHOLE),
+            situation.output_tokens(),
+            situation.facts.choices,
+        )
+        nano = known["whole"] = _cost(asked.option, whole) or 0
+    return int(chance * nano)
 
 
-def _goes_up(situation: Situation, asked: Asked, option: ModelOption) -> int:
+def _goes_up(situation: Situation, asked: Asked, known: dict[str, int]) -> int:
     """What it is expected to cost that a later turn needs the asked-for model after all.
 
     That model then reads the conversation cold, which it would have had warm.
     """
     thread = situation.thread
-    if RANK[option.tier] >= RANK[asked.option.tier] or thread.turns_left <= 1:
+    if thread.turns_left <= 1:
         return 0
     chance = 1 - (1 - thread.ups) ** (thread.turns_left - 1)
-    tokens = tokens_for(situation, asked.option, None)
-    kept = warm_later(situation, asked.option, Way.WHOLE, tokens)
-    write = thread.writes.get(asked.option.name)
-    cold = _cost(asked.option, Expected(tokens, 0, 0, write=write)) or 0
-    warm = _cost(asked.option, Expected(tokens, kept, 0, write=write)) or 0
-    return int(chance * max(0, cold - warm))
+    lost = known.get("lost")
+    if lost is None:
+        lost = known["lost"] = _lost_warmth(situation, asked.option)
+    return int(chance * lost)
+
+
+def _lost_warmth(situation: Situation, option: ModelOption) -> int:
+    """What a model takes more for this prompt when it reads it cold, nano-USD."""
+    tokens = tokens_for(situation, option, None)
+    kept = warm_later(situation, option, Way.WHOLE, tokens)
+    write = situation.thread.writes.get(option.name)
+    cold = _cost(option, Expected(tokens, 0, 0, write=write)) or 0
+    warm = _cost(option, Expected(tokens, kept, 0, write=write)) or 0
+    return max(0, cold - warm)
 
 
 def _cost(option: ModelOption, expected: Expected) -> int | None:

@@ -53,20 +53,21 @@ def expected_cost(price: Price, expected: Expected) -> int:
     Raises:
         PriceMissing: the price has no input or no output rate.
     """
-    warm = max(0, min(expected.warm_tokens, expected.prompt_tokens))
+    tokens, warm = expected.prompt_tokens, expected.warm_tokens
+    warm = 0 if warm <= 0 else min(warm, tokens)
     output = expected.output_tokens * expected.choices
-    if expected.write is not None and expected.prompt_tokens >= CACHED_FROM:
+    if expected.write is not None and tokens >= CACHED_FROM:
         quantities = [
-            (expected.write, expected.prompt_tokens - warm),
+            (expected.write, tokens - warm),
             ("cache_read", warm),
             ("output", output),
             ("request", int("request" in price.rates)),
         ]
-        return price.cost_of(quantities, expected.prompt_tokens)
-    whole = price.estimate(expected.prompt_tokens, 0, output)
+        return price.cost_of(quantities, tokens)
+    whole = price.estimate(tokens, 0, output)
     if warm == 0:
         return whole
-    return min(price.estimate(expected.prompt_tokens, warm, output), whole)
+    return min(price.estimate(tokens, warm, output), whole)
 
 
 def over_conversation(now_nano: int, later_nano: int, turns_left: float) -> int:

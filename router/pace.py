@@ -20,9 +20,13 @@ QUICK_MS = 300_000  # a next request within it finds most caches alive
 
 @dataclass(slots=True)
 class _Key:
-    """Requests seen by their number in a conversation, and how many came quickly."""
+    """Requests seen by their number in a conversation, and how many came quickly.
+
+    ``furthest`` is the highest number seen: beyond it nothing is to be summed.
+    """
 
     reached: list[float] = field(default_factory=lambda: [0.0] * (LONGEST + 1))
+    furthest: int = 0
     quick: float = 0.0
     gaps: float = 0.0
     ups: float = 0.0
@@ -49,6 +53,7 @@ class Pace:
             del self._keys[next(iter(self._keys))]
         at = min(max(1, number), LONGEST)
         known.reached[at] = known.reached[at] * FADES + 1
+        known.furthest = max(known.furthest, at)
         if gap_ms is not None:
             known.gaps = known.gaps * FADES + 1
             known.quick = known.quick * FADES + (gap_ms < QUICK_MS)
@@ -63,7 +68,7 @@ class Pace:
         if known is None:
             return 1 + _prior_left(at)
         base = known.reached[at]
-        later = sum(min(count, base) for count in known.reached[at + 1 :])
+        later = sum(min(count, base) for count in known.reached[at + 1 : known.furthest + 1])
         return 1 + (later + PRIOR * _prior_left(at)) / (base + PRIOR)
 
     def ups(self, key: str) -> float:

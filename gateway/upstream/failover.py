@@ -222,7 +222,7 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
     try:
         opened = await upstream.send(call)
         status = opened.status
-        delivery = await _read(ex, opened, upstream.name, snapshot.settings.secrets)
+        delivery = await _read(ex, opened, upstream.name, snapshot.secrets)
         outcome = "ok" if status < 400 else "refused"
     except UpstreamTimeout as error:
         outcome = "error" if isinstance(error, ConnectTimeout) else "timeout"
@@ -246,7 +246,7 @@ async def _attempt(upstreams: Mapping[str, Upstream], snapshot: Snapshot, ex: Ex
                 provider_id=ex.reply.provider_id,
             )
         )
-    return _scrubbed(delivery, snapshot.settings.secrets)
+    return _scrubbed(delivery, snapshot.secrets)
 
 
 def _scrubbed(delivery: Delivery, secrets: Sequence[str]) -> Delivery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -266,3 +267,19 @@ def test_the_other_convention_partitions_too(
     assert messages.input_tokens == fresh
     assert messages.prompt_tokens == fresh + read + written + hour
     assert (messages.cache_write_5m_tokens, messages.cache_write_1h_tokens) == (written, hour)
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), counts)
+def test_the_usual_report_reads_as_any_other(
+    fresh: int, cached: int, spoken: int, reasoned: int, total: int
+) -> None:
+    """The short way through a plain report gives the buckets that the long way gives."""
+    report = {
+        "prompt_tokens": fresh + cached,
+        "completion_tokens": spoken + reasoned,
+        "total_tokens": total if total % 2 else fresh + cached + spoken + reasoned,
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoned, "audio_tokens": None},
+    }
+    long = chat_usage({**report, "prompt_cache_miss_tokens": None})
+    assert replace(chat_usage(report), raw=None) == replace(long, raw=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
 from compressor.conversation import Conversation, Message, Part, PartKind
@@ -109,3 +111,10 @@ def test_a_prompt_names_its_turn() -> None:
     third = sessions.turn(3)
     assert third is not None
     assert third.model == "m3"
+
+
+def test_a_turn_is_its_row() -> None:
+    """What an event carries of a turn is every field of it, in order."""
+    turn = Turn("m", 3, 5, "small", "trim", 2, 1, "mid", "r", "t", 0.5)
+    assert Turn(*turn.row()) == turn
+    assert turn.row() == astuple(turn)
