@@ -88,19 +88,17 @@ class App:
                 else:
                     await _refuse(send, MethodNotAllowed(f"{wire.route} takes POST only"))
                 return
-            # Starlette answers an unknown failure and raises it again for the server's log.
-            with contextlib.suppress(Exception):
             if scope["path"] in media.ROUTES:
                 await self._media(scope, receive, send)
                 return
+            # Starlette answers an unknown failure and raises it again for the server's log.
+            with contextlib.suppress(Exception):
                 await self._management(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
     async def _media(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if scope["method"] != "POST":
@@ -110,6 +108,8 @@ class App:
         work = media.Media(path, kind.decode("latin-1"))
         await generate.serve(self.shell, scope, receive, send, path, work)
 
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
