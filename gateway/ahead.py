@@ -2,7 +2,8 @@
 
 One thread of low priority in a process; when too much waits, the oldest is left out, for a
 memory not made ahead is only made later. Nothing here costs money: a summariser that bills
-its calls is never asked ahead of a request that pays for them.
+its calls is never asked ahead of a request that pays for them. A big conversation is worked on
+by a helper process, as it was when it came.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from compressor.kit import Kit
 from compressor.measure import Measurement
 from compressor.recipe import Recipe, Way
 from compressor.summarizer_openai import OpenAISummarizer
+from gateway.aside import ASIDE_BYTES, Helpers
 from gateway.exchange import Exchange, Parties
+from gateway.snapshot import Gauge
 
 log = logging.getLogger("weir")
 MOST_WAITING = 64
@@ -34,6 +37,8 @@ class _Job:
     measurement: Measurement
     recipe: Recipe
     kit: Kit
+    gauge: Gauge
+    big: bool
 
 
 class Stopped(Exception):
@@ -43,7 +48,8 @@ class Stopped(Exception):
 class Ahead:
     """The thread and what waits for it, the newest turn of a conversation in place of older."""
 
-    def __init__(self) -> None:
+    def __init__(self, helpers: Helpers | None = None) -> None:
+        self._helpers = helpers
         self._waiting: OrderedDict[str, _Job] = OrderedDict()
         self._state = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -51,7 +57,7 @@ class Ahead:
         self._busy = False
         self.done = 0
 
-    def after(self, ex: Exchange, kit_for: Callable[[], Kit]) -> None:
+    def after(self, ex: Exchange, kit_for: Callable[[], Kit], gauge: Gauge) -> None:
         """Remember what the conversation of a served request will need; never waits."""
         parties = Parties.of(ex)
         recipe = _recipe(ex)
@@ -60,7 +66,9 @@ class Ahead:
         kit = kit_for()
         if isinstance(kit.summarizer, OpenAISummarizer):
             return
-        job = _Job(parties.request.conversation, parties.prepared.measurement, recipe, kit)
+        request = parties.request
+        big = len(request.raw) > ASIDE_BYTES
+        job = _Job(request.conversation, parties.prepared.measurement, recipe, kit, gauge, big)
         with self._state:
             if self._stopping:
                 return
@@ -96,7 +104,7 @@ class Ahead:
                 _, job = self._waiting.popitem(last=False)
                 self._busy = True
             try:
-                precompute(job.conversation, job.measurement, job.recipe, job.kit, self._check)
+                self._make(job)
             except Stopped:
                 return
             except Exception:  # a memory not made ahead is made later
@@ -106,6 +114,14 @@ class Ahead:
                     self._busy = False
                     self.done += 1
                     self._state.notify_all()
+
+    def _make(self, job: _Job) -> None:
+        """The memories of one conversation."""
+        if not job.big or self._helpers is None:
+            precompute(job.conversation, job.measurement, job.recipe, job.kit, self._check)
+            return
+        with self._helpers.craft(job.conversation, job.gauge, job.kit.session) as craft:
+            craft.precompute(job.conversation, job.measurement, job.recipe, job.kit)
 
     def _check(self) -> None:
         if self._stopping:

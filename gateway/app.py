@@ -25,12 +25,14 @@ from billing.desk import Desk
 from billing.errors import BillingError
 from gateway import media
 from gateway.admission import Admission
+from gateway.ahead import Ahead
 from gateway.batches import Batches
 from gateway.errors import ConfigError, GatewayError, MethodNotAllowed, NotFound, place, render
 from gateway.grant_watch import GrantWatch
 from gateway.idempotency import Replies
 from gateway.ids import new_id
 from gateway.kits import Kits
+from gateway.lag import watch
 from gateway.norms import keep_norms
 from gateway.notify import Notifier
 from gateway.rate_limits import RateLimits, limited
@@ -136,6 +138,7 @@ class App:
             asyncio.create_task(sweep_for_ever(shell.ledger, shell.snapshot.settings))
         )
         self._tasks.append(asyncio.create_task(keep_norms(shell)))
+        self._tasks.append(asyncio.create_task(watch(shell.telemetry.loop_lag.observe)))
         self._tasks.append(asyncio.create_task(shell.batches.run()))
         shell.notifier.start()
         for upstream in shell.upstreams.values():
@@ -333,11 +336,13 @@ def create_app(
         lambda channel, outcome: telemetry.notices.labels(channel, outcome).inc(),
     )
     ledger = ledger_for(settings, clock, several=peers is not None)
+    workers = Workers(helpers=2 if peers is not None else None)
     shell = Shell(
         snapshot=build_snapshot(settings),
         ledger=ledger,
         upstreams=upstreams or {name: build_upstream(spec) for name, spec in specs.items()},
-        workers=Workers(),
+        workers=workers,
+        ahead=Ahead(workers.helpers),
         admission=Admission(
             max_concurrent=settings.server.max_concurrent,
             max_body_bytes=int(settings.server.max_body_mb * 1024 * 1024),

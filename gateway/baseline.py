@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from decimal import Decimal
 
 from billing.counterfactual import Original, Tokenmaxxed, tokenmaxxed
@@ -12,9 +13,9 @@ from billing.record import record
 from billing.shadow_cache import CacheRule, CacheSplit, Prefix, ShadowCache
 from billing.untouched import Norm, Norms, class_of
 from billing.usage import Usage
-from compressor.conversation import Conversation
+from compressor.conversation import Conversation, Message
 from compressor.measure import Measurement
-from compressor.recipe import Way
+from compressor.recipe import Fitted, Way
 from gateway.exchange import Exchange, Parties, Prepared
 from gateway.snapshot import Snapshot
 from router.catalog import ModelCard
@@ -52,6 +53,19 @@ def prefixes(
         tokens += count
         found.append(Prefix(digest.copy().digest(), tokens))
     return tuple(found)
+
+
+def sent_conversation(conversation: Conversation, fitted: Fitted) -> Conversation:
+    """The conversation with a fit's edits made."""
+    texts = {edit.path: edit.text for edit in fitted.edits}
+    messages = []
+    for message in conversation.messages:
+        parts = tuple(
+            replace(part, text=texts[part.path]) if part.path in texts else part
+            for part in message.parts
+        )
+        messages.append(Message(message.role, parts, message.name))
+    return replace(conversation, messages=tuple(messages))
 
 
 def _block_ends(size: int) -> list[int]:

@@ -74,7 +74,10 @@ class Caller:
 
 @record(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is held or sent; a dry run stops here."""
+    """All that is known before anything is held or sent; a dry run stops here.
+
+    ``prefixes`` are those of the prompt as it came, ``sent_prefixes`` those that a fit left.
+    """
 
     measurement: Measurement
     complexity: Complexity
@@ -88,6 +91,7 @@ class Prepared:
     decision: Mapping[str, object] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     recalled: Recalled | None = None
+    sent_prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(slots=True)

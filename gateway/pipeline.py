@@ -24,6 +24,7 @@ from billing.ledger import Hold, HoldRequest
 from compressor.recipe import Way
 from gateway import relay, settle, shadow
 from gateway.actions import weir_headers
+from gateway.aside import ASIDE_BYTES
 from gateway.baseline import special_price
 from gateway.brakes import as_rate, obeyed
 from gateway.charges import charged
@@ -38,9 +39,9 @@ from gateway.escalate import fault_of, step_up
 from gateway.exchange import ChatRequest, Exchange, Parties, Prepared, Reply
 from gateway.headers import passed_back
 from gateway.keeping import keep
-from gateway.own_calls import OwnCalls, metered
 from gateway.most import most
-from gateway.prepare import INLINE_BYTES, Question, prepare, write_outbound
+from gateway.own_calls import OwnCalls, metered
+from gateway.prepare import INLINE_BYTES, Question, prepare, prepare_aside, write_outbound
 from gateway.rate_limits import limited
 from gateway.recall_settle import is_json
 from gateway.relay import Send
@@ -137,6 +138,9 @@ async def think(
         ex.own = OwnCalls(shell.ledger, snapshot, wanted)
         kit = metered(kit, ex.own)
     inline = INLINE_BYTES if section.backend == "extractive" else MODEL_INLINE_BYTES
+    if len(request.raw) > ASIDE_BYTES:
+        work = partial(prepare_aside, snapshot, question, kit, shell.workers.helpers)
+        return await _pooled(shell, work, aside=True)
     return await _work(shell, request.raw, partial(prepare, snapshot, question, kit), inline)
 
 
@@ -168,15 +172,18 @@ def _question(shell: Shell, snapshot: Snapshot, ex: Exchange, request: ChatReque
 
 
 async def _work(shell: Shell, raw: bytes, work: Callable[[], T], inline: int = INLINE_BYTES) -> T:
-    """Small work here and now, big work in the pool.
+    """Small work here and now, big work in the pool. Raises Overloaded."""
+    return work() if len(raw) <= inline else await _pooled(shell, work)
+
+
+async def _pooled(shell: Shell, work: Callable[[], T], *, aside: bool = False) -> T:
+    """Big work in a pool.
 
     Raises:
         Overloaded: the pool is full; nothing was held or sent.
     """
-    if len(raw) <= inline:
-        return work()
     try:
-        return await shell.workers.run(work)
+        return await shell.workers.run(work, aside=aside)
     except QueueFull as full:
         raise Overloaded(f"too many big requests at once ({full}); try again soon") from None
 

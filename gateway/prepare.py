@@ -14,13 +14,12 @@ from billing.ladder import Brake
 from billing.prices import REGION_FIELD
 from billing.record import record
 from billing.shadow_cache import Prefix
-from compressor.fit import fit
 from compressor.kit import Kit
-from compressor.measure import Measurement, measure
+from compressor.measure import Measurement
 from compressor.recipe import Fitted, Recipe, Way
-from compressor.scan import scan
 from gateway import trail as trails
-from gateway.baseline import prefixes
+from gateway.aside import HERE, Craft, Helpers
+from gateway.baseline import prefixes, sent_conversation
 from gateway.errors import ModelNotAllowed
 from gateway.exchange import Caller, ChatRequest, Prepared
 from gateway.recall import Looked, Recall
@@ -56,6 +55,7 @@ class Question:
     at_ms: int
     recall: Recall | None = None
     session_key: str = ""
+    craft: Craft = HERE
 
 
 def check_model(snapshot: Snapshot, model: str) -> None:
@@ -68,7 +68,20 @@ def check_model(snapshot: Snapshot, model: str) -> None:
 def measured(snapshot: Snapshot, request: ChatRequest) -> Measurement:
     """The request's size as the model it asked for counts it."""
     gauge = snapshot.gauge(request.facts.requested_model)
-    return measure(request.conversation, gauge.counter, gauge.media)
+    return HERE.measure(request.conversation, gauge)
+
+
+def prepare_aside(snapshot: Snapshot, question: Question, kit: Kit, helpers: Helpers) -> Prepared:
+    """``prepare``, its heavy parts done by a helper process.
+
+    Raises:
+        UnknownModel, NoCandidate: nothing can serve it.
+    """
+    request = question.request
+    check_model(snapshot, request.facts.requested_model)
+    gauge = snapshot.gauge(request.facts.requested_model)
+    with helpers.craft(request.conversation, gauge, question.session_key) as craft:
+        return prepare(snapshot, replace(question, craft=craft), kit)
 
 
 def prepare(snapshot: Snapshot, question: Question, kit: Kit) -> Prepared:
@@ -92,7 +105,8 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     """
     request = question.request
     check_model(snapshot, request.facts.requested_model)
-    measurement = measured(snapshot, request)
+    gauge = snapshot.gauge(request.facts.requested_model)
+    measurement = question.craft.measure(request.conversation, gauge)
     complexity = snapshot.complexity.score(measurement.question, request.facts, measurement)
     if snapshot.settings.routing.quality.limits:
         complexity = replace(complexity, limits=snapshot.limits)
@@ -100,7 +114,7 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     situation = _situation(snapshot, question, measurement, complexity, need)
     looked = Looked(measurement, complexity, need, prefixes(request.conversation, measurement, 0))
     situation, recalled = _recalled(snapshot, question, situation, looked)
-    lossless = _lossless(situation, request, kit) if kit is not None else None
+    lossless = _lossless(situation, question, kit) if kit is not None else None
     if lossless is not None:
         situation = replace(situation, lossless_tokens=lossless.prompt_tokens)
     plan = _decided(snapshot, question.caller.key, situation)
@@ -188,10 +202,7 @@ def carry_out(
         if current.recipe is None or current.way is Way.WHOLE:
             fitted = None
             break
-        if current.way is Way.LOSSLESS and thought.lossless is not None:
-            fitted = thought.lossless
-        else:
-            fitted = fit(request.conversation, thought.measurement, current.recipe, kit)
+        fitted = _fitted(question, kit, thought, current.recipe)
         if fitted.refused is None:
             break
         refused.add(current.way)
@@ -202,7 +213,7 @@ def carry_out(
         why = ", ".join(sorted(f"{way.value} was refused" for way in refused))
         raise NoCandidate({c.model: c.why_not or why for c in plan.candidates})
     outbound = write_outbound(snapshot, request, candidate, fitted, question)
-    findings = scan(request.conversation)
+    findings = question.craft.scan(request.conversation)
     trail = trails.hashes(request.raw, fitted)
     return Prepared(
         measurement=thought.measurement,
@@ -217,10 +228,32 @@ def carry_out(
         decision={**recorded(thought.situation, plan), **trail},
         findings=findings,
         recalled=thought.recalled,
+        sent_prefixes=_sent_prefixes(request, thought, fitted),
     )
 
 
-def _lossless(situation: Situation, request: ChatRequest, kit: Kit) -> Fitted | None:
+def _fitted(question: Question, kit: Kit, thought: Thought, recipe: Recipe) -> Fitted:
+    """The prompt made smaller; a lossless form is there already."""
+    if recipe.way is Way.LOSSLESS and thought.lossless is not None:
+        return thought.lossless
+    craft = question.craft
+    return craft.fit(question.request.conversation, thought.measurement, recipe, kit)
+
+
+def _sent_prefixes(
+    request: ChatRequest, thought: Thought, fitted: Fitted | None
+) -> tuple[Prefix, ...]:
+    """The prefixes that a fit left; nothing where none is remembered, or nothing was fitted.
+
+    Found here, in a thread, for a long conversation has thousands.
+    """
+    if fitted is None or not fitted.edits or thought.recalled is None:
+        return ()
+    sent = sent_conversation(request.conversation, fitted)
+    return prefixes(sent, thought.measurement, 0)
+
+
+def _lossless(situation: Situation, question: Question, kit: Kit) -> Fitted | None:
     """What the prompt becomes in a shorter form that says the same, where that may pay.
 
     Its size must be measured to be a candidate, so it is tried before the decision, but
@@ -232,11 +265,13 @@ def _lossless(situation: Situation, request: ChatRequest, kit: Kit) -> Fitted | 
         return None
     if facts.fit is Way.WHOLE or Way.LOSSLESS not in situation.policy.ways():
         return None
-    texts = [part.text for m in request.conversation.messages for part in m.parts if part.path]
+    conversation = question.request.conversation
+    texts = [part.text for m in conversation.messages for part in m.parts if part.path]
     keys = sum(text.count('":') for text in texts)
     if keys * JSON_KEY_CHARS < sum(map(len, texts)):
         return None
-    fitted = fit(request.conversation, measurement, Recipe(Way.LOSSLESS, target_tokens=1), kit)
+    recipe = Recipe(Way.LOSSLESS, target_tokens=1)
+    fitted = question.craft.fit(conversation, measurement, recipe, kit)
     return fitted if fitted.refused is None and fitted.way is Way.LOSSLESS else None
 
 
@@ -319,7 +354,7 @@ def write_outbound(
     if region is not None and upstream.told_region:
         values[REGION_FIELD] = region.lower()
     if fitted is not None and fitted.edits:
-        return bodies.with_edits(request.raw, fitted.edits, values)
+        return question.craft.edited(request.raw, fitted.edits, values)
     if not values:
         return request.raw
     if request.spliceable and (region is None or REGION_FIELD not in request.body):

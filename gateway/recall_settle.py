@@ -14,9 +14,8 @@ import orjson
 
 from billing.receipt import Receipt
 from billing.shadow_cache import Prefix
-from compressor.conversation import Conversation, Message
-from compressor.recipe import Fitted, Way
-from gateway.baseline import prefixes
+from compressor.conversation import Conversation
+from compressor.recipe import Way
 from gateway.exchange import Exchange, Parties, Prepared
 from gateway.recall import owner_of
 from gateway.sessions import Recalled, Turn
@@ -75,7 +74,7 @@ def settled_event(
         promised=_promised(prepared, receipt.tier),
     )
     least = snapshot.cards[model].cache_min_tokens or 1_024
-    sent = [p for p in _sent_prefixes(ex, prepared) if p.tokens >= least // 2]
+    sent = [p for p in _sent_prefixes(prepared) if p.tokens >= least // 2]
     return {
         "key": asker.key,
         "team": asker.team,
@@ -203,23 +202,9 @@ def is_json(wire: Wire, body: bytes) -> bool:
     return True
 
 
-def _sent_prefixes(ex: Exchange, prepared: Prepared) -> Sequence[Prefix]:
+def _sent_prefixes(prepared: Prepared) -> Sequence[Prefix]:
     """The prefixes of what went upstream: the prompt's own, or those that a fit left."""
     fitted = prepared.fitted
     if fitted is None or not fitted.edits:
         return prepared.prefixes
-    conversation = sent_conversation(Parties.of(ex).request.conversation, fitted)
-    return prefixes(conversation, prepared.measurement, 0)
-
-
-def sent_conversation(conversation: Conversation, fitted: Fitted) -> Conversation:
-    """The conversation with a fit's edits made."""
-    texts = {edit.path: edit.text for edit in fitted.edits}
-    messages = []
-    for message in conversation.messages:
-        parts = tuple(
-            replace(part, text=texts[part.path]) if part.path in texts else part
-            for part in message.parts
-        )
-        messages.append(Message(message.role, parts, message.name))
-    return replace(conversation, messages=tuple(messages))
+    return prepared.sent_prefixes

@@ -48,7 +48,8 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     remember(shell, snapshot, ex, receipt)
     if receipt.status == 200:
         team, model = receipt.team, receipt.requested_model
-        shell.ahead.after(ex, lambda: shell.kit_for(snapshot, team, model))
+        gauge = snapshot.gauge(model)
+        shell.ahead.after(ex, lambda: shell.kit_for(snapshot, team, model), gauge)
     return receipt
 
 

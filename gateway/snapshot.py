@@ -30,10 +30,12 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """How one model counts a prompt."""
+    """How one model counts a prompt; ``tokenizer`` and ``ratio`` make the counter again."""
 
     counter: TokenCounter
     media: MediaRule
+    tokenizer: str
+    ratio: float
 
 
 class Snapshot:
@@ -139,6 +141,8 @@ class Snapshot:
             gauge = Gauge(
                 load_counter(card.tokenizer, ratio=card.token_ratio),
                 media_rule(card.media_rule, **card.media_figures),
+                card.tokenizer,
+                card.token_ratio,
             )
             self._gauges[model] = gauge
         return gauge

@@ -17,6 +17,10 @@ from billing.receipt import Receipt
 
 log = logging.getLogger("weir")
 
+_LAG_SECONDS = (
+    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.5, 1, 5),
+)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -76,6 +80,7 @@ class Telemetry:
         self.bodies = _bodies(self.registry)
         self.gate_off = _gate_off(self.registry)
         self.shadow = _shadow(self.registry)
+        self.loop_lag = _loop_lag(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
         self._children: dict[tuple[object, ...], object] = {}
         self._settled: dict[tuple[str, str, str, int], _Counted] = {}
@@ -136,6 +141,11 @@ def _bodies(registry: CollectorRegistry) -> Counter:
     """How many bodies were kept where the policy says so, and how many could not be."""
     text = "Bodies that the policy keeps: kept, too_large, dropped, failed"
     return Counter("weir_bodies", text, ("outcome",), registry=registry)
+
+
+def _loop_lag(registry: CollectorRegistry) -> Histogram:
+    said = "How late the event loop wakes: what each request waits for besides its own work"
+    return Histogram("weir_loop_lag_seconds", said, registry=registry, buckets=_LAG_SECONDS)
 
 
 def _shadow(registry: CollectorRegistry) -> Counter:

@@ -16,7 +16,7 @@ from gateway import headers as header_rules
 from gateway.admission import read_body
 from gateway.errors import ModelNotAllowed, UpstreamFailed, UpstreamTimeout
 from gateway.exchange import ChatRequest
-from gateway.prepare import check_model, measured
+from gateway.prepare import INLINE_BYTES, check_model, measured
 from gateway.routes.management import Process, Who
 from gateway.shell import Shell
 from gateway.upstream.protocol import Outbound
@@ -32,7 +32,10 @@ async def count_tokens(request: Request, caller: Who, shell: Process) -> dict[st
     """Prompt tokens of a messages body."""
     headers = header_rules.read(request.scope["headers"])
     raw = await read_body(request.receive, shell.admission)
-    asked = messages.parse(raw, headers)
+    if len(raw) > INLINE_BYTES:
+        asked = await asyncio.to_thread(messages.parse, raw, headers)
+    else:
+        asked = messages.parse(raw, headers)
     model = asked.facts.requested_model
     check_model(shell.snapshot, model)
     name = shell.snapshot.default_model() if model == "auto" else model

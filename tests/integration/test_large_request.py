@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from documents import QUESTION, paragraph
+from documents import QUESTION, ask, paragraph, prose
 from processes import House, Key, config_for, gateway, simulator
 
 MAIN = Key.new()
@@ -97,6 +100,12 @@ def watched(url: str, seconds: float = 0.0, during: subprocess.Popen[str] | None
     return watch
 
 
+def helpers_of(pid: int) -> list[int]:
+    """The processes that a gateway has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 def receipt_of(house: House, request_id: str) -> dict[str, Any]:
     """The receipt of an answer."""
     with house.client() as client:
@@ -127,6 +136,9 @@ def test_a_million_tokens_take_little_and_block_nobody(house: House) -> None:
     sender = subprocess.Popen([*command, *map(str, files)], stdout=subprocess.PIPE, text=True)
     busy = watched(house.gateway.url, during=sender)
     extra = peak_kb(house.gateway.process.pid) - before
+    helpers = helpers_of(house.gateway.process.pid)
+    assert helpers  # the work was theirs
+    extra += sum(map(peak_kb, helpers))
     ids = sender.communicate()[0].split()
     assert len(ids) == LARGE
     receipt = receipt_of(house, ids[-1])
@@ -142,3 +154,31 @@ def test_a_million_tokens_take_little_and_block_nobody(house: House) -> None:
     assert len(busy.took) > 50
     assert busy.at(0.5) < TYPICAL_MS
     assert busy.at(1.0) < LONGEST_MS
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_helper_costs_no_request(house: House, tmp_path: Path) -> None:
+    """The request that it worked on is answered, and the next one has a new helper."""
+    body = ask(prose(2_000))
+    with house.client() as client:
+        first = client.post("/v1/chat/completions", json=body)
+        assert first.headers["x-weir-action"] == "trim"
+        before = helpers_of(house.gateway.process.pid)
+        stop = threading.Event()
+        killer = threading.Thread(target=kill_for_ever, args=(house, stop))
+        killer.start()
+        second = client.post("/v1/chat/completions", json=ask(prose(2_000, seed=2)))
+        stop.set()
+        killer.join()
+        assert second.status_code == 200
+        third = client.post("/v1/chat/completions", json=ask(prose(2_000, seed=3)))
+    assert third.headers["x-weir-action"] == "trim"
+    assert not set(before) & set(helpers_of(house.gateway.process.pid))
+
+
+def kill_for_ever(house: House, stop: threading.Event) -> None:
+    """Every helper, as soon as it is there."""
+    while not stop.wait(0.05):
+        for pid in helpers_of(house.gateway.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
