@@ -134,7 +134,7 @@ class Bodies:
         if not rows:
             return None
         at_ms, expires_ms, packed = rows[0]
-        return Kept(request_id, team, at_ms, expires_ms, *_unpacked(bytes(packed)))
+        return Kept(request_id, team, at_ms, expires_ms, *unpacked(bytes(packed)))
 
     def original(self, request_id: str, team: str) -> bytes | None:
         """The client's own body, byte for byte, or None where it is not kept (any more).
@@ -289,7 +289,8 @@ def _packed(kept: Kept) -> bytes:
     return zlib.compress(framed, 1)
 
 
-def _unpacked(packed: bytes) -> tuple[bytes, ...]:
+def unpacked(packed: bytes) -> tuple[bytes, ...]:
+    """The bodies of a row: received, sent, answer."""
     framed = zlib.decompress(packed)
     parts, at = [], 0
     while at < len(framed):

@@ -93,6 +93,27 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """Where an interval comes from: V_H, V_R, the quantile, and sum_R T^ that V_R is of."""
+
+    of_kappa: float
+    of_routed: float
+    quantile: float
+    routed_nano: int
+
+    def half_of(self, part_nano: int) -> int:
+        """Half of the 95% interval of a part of the routed sum, nano-USD.
+
+        A part is taken to be of sessions like all of them: V_R grows as the part shrinks.
+        Of the whole it is the half of the whole's own interval.
+        """
+        if not part_nano or not self.routed_nano:
+            return 0
+        of_part = self.of_routed * self.routed_nano / part_nano
+        return round(self.quantile * math.sqrt(self.of_kappa + of_part) * part_nano)
+
+
+@dataclass(frozen=True, slots=True)
 class Savings:
     """What routing saved on the routed sessions, nano-USD.
 
@@ -110,6 +131,7 @@ class Savings:
     holdout_sessions: int
     routed_sessions: int
     badge: Badge
+    spread: Spread | None = None
 
     @property
     def share(self) -> float:
@@ -143,7 +165,8 @@ def measure(holdout: Sequence[Session], routed: Sequence[Session] | Moments) -> 
     corrected = counterfactual * truth // weight
     saved = corrected - paid
     n_eff = weight**2 / sum(session.tokenmaxxed_nano**2 for session in held)
-    half = _half_width(held, routed, n_eff)
+    spread = _spread(held, routed, n_eff)
+    half = None if spread is None else spread.half_of(counterfactual)
     return Savings(
         paid_nano=paid,
         tokenmaxxed_nano=corrected,
@@ -155,6 +178,7 @@ def measure(holdout: Sequence[Session], routed: Sequence[Session] | Moments) -> 
         holdout_sessions=len(held),
         routed_sessions=routed.count,
         badge=_badge(n_eff, half, corrected),
+        spread=spread,
     )
 
 
@@ -163,8 +187,8 @@ def _badge(n_eff: float, half: int | None, corrected: int) -> Badge:
     return Badge.MEASURED if n_eff >= MEASURED_SESSIONS and narrow else Badge.ESTIMATED
 
 
-def _half_width(held: list[Session], routed: Moments, n_eff: float) -> int | None:
-    """Half of the 95% interval, nano-USD; None where too few sessions carry the weight."""
+def _spread(held: list[Session], routed: Moments, n_eff: float) -> Spread | None:
+    """What the 95% interval is made of; None where too few sessions carry the weight."""
     if len(held) < 2 or n_eff <= 1.0 + 1e-9:
         return None
     weight = sum(session.tokenmaxxed_nano for session in held)
@@ -179,11 +203,8 @@ def _half_width(held: list[Session], routed: Moments, n_eff: float) -> int | Non
     residuals = math.fsum((s.paid_nano - kappa * s.tokenmaxxed_nano) ** 2 for s in held)
     noise = residuals / math.fsum(float(s.tokenmaxxed_nano) ** 2 for s in held)
     routed_sum = routed.tokenmaxxed_nano
-    if not routed_sum:
-        return 0
-    of_routed = noise * routed.squares / float(routed_sum) ** 2
-    quantile = student_t(_CONFIDENCE, n_eff - 1)
-    return round(quantile * math.sqrt(of_kappa + of_routed) * routed_sum)
+    of_routed = noise * routed.squares / float(routed_sum) ** 2 if routed_sum else 0.0
+    return Spread(of_kappa, of_routed, student_t(_CONFIDENCE, n_eff - 1), routed_sum)
 
 
 @dataclass(frozen=True, slots=True)

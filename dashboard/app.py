@@ -9,7 +9,7 @@ import streamlit as st
 
 from billing.access import NotAllowed
 from billing.errors import LedgerUnavailable
-from dashboard import data, filters, login, states
+from dashboard import data, filters, login, path, states
 from dashboard.format import age, plain
 from dashboard.shown import hand_over
 from dashboard.theme import CSS, logo, mark
@@ -61,7 +61,8 @@ def main() -> None:
     if who is None:
         st.navigation([st.Page(_nothing, title="Tokenweir")], position="hidden")
         return
-    page = st.navigation([_page(one) for one in _PAGES if who.may(one.path)])
+    pages = [_page(one) for one in _PAGES if who.may(one.path)]
+    page = st.navigation([*pages, _named_first()])
     st.title(page.title)
     try:
         _body(replace(source, viewer=who), page)
@@ -85,6 +86,9 @@ def _body(source: data.Source, page: st.Page) -> None:
     if source.empty:
         states.no_requests()
         return
+    session = path.follow()
+    if session is not None:
+        st.switch_page(_VIEWS / "request_list.py", query_params={"session": session})
     today = now.astimezone(source.zone).date()
     if page.url_path in _UNFILTERED:
         chosen = filters.everything(source.zone)
@@ -100,12 +104,20 @@ def _nothing() -> None:
     """What runs while nobody has logged in: no view is even named."""
 
 
+def _named_first() -> st.Page:
+    """The first view under its name, too: Streamlit serves a default page at "/" alone."""
+    one = _PAGES[0]
+    return st.Page(
+        _VIEWS / f"{one.file}.py", title=one.title, url_path=one.path, visibility="hidden"
+    )
+
+
 def _page(one: _View) -> st.Page:
     return st.Page(
         _VIEWS / f"{one.file}.py",
         title=one.title,
         icon=f":material/{one.icon}:",
-        url_path=one.path,
+        url_path="first" if one is _PAGES[0] else one.path,
         default=one is _PAGES[0],
     )
 

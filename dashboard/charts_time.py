@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,11 +10,14 @@ import altair as alt
 
 from billing.budget import WindowFigures
 from billing.forecast import Forecast
+from billing.reports import Row
+from billing.savings import Savings
 from dashboard.charts import money_axis, plain_chart
 from dashboard.format import dollars, money
 from dashboard.theme import BUDGET, EARLIER, PAID, SAVES
 
 _HEIGHT = 300
+_TREND = 220
 _BAND = 0.35
 _FAR = 2.0
 
@@ -53,6 +56,47 @@ def month(
             )
         )
     return plain_chart(layers, height=_HEIGHT, description=_described(now, found, budget))
+
+
+def saved(days: Sequence[tuple[date, Row]], savings: Savings) -> alt.LayerChart:
+    """What routing saved each day, a line about nothing, and its 95% interval as a band."""
+    values = [_saved_on(day, row, savings) for day, row in days]
+    most = max((max(abs(one["usd"]), abs(one["high"]), abs(one["low"])) for one in values),
+               default=0.0)  # fmt: skip
+    axis = alt.Axis(labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0,
+                    labelOverlap=True, title=None)  # fmt: skip
+    base = alt.Chart(alt.InlineData(values=values)).encode(x=alt.X("day:O", axis=axis))
+    layers = [
+        base.mark_area(color=SAVES, opacity=_BAND).encode(
+            y=alt.Y("low:Q", axis=money_axis(most)), y2="high:Q"
+        ),
+        base.mark_line(color=PAID, strokeWidth=2.5).encode(y=alt.Y("usd:Q", axis=money_axis(most))),
+        base.mark_point(color=PAID, filled=True, size=45, opacity=1).encode(
+            y=alt.Y("usd:Q", axis=money_axis(most)),
+            tooltip=[alt.Tooltip("day:N"), alt.Tooltip("said:N", title="saved")],
+        ),
+        alt.Chart(alt.InlineData(values=[{"usd": 0}]))
+        .mark_rule(color=EARLIER, strokeDash=[3, 3])
+        .encode(y="usd:Q"),
+    ]
+    said = "; ".join(f"{one['day']}: {one['said']}" for one in values)
+    return plain_chart(layers, height=_TREND, description=f"Saved, day by day. {said}")
+
+
+def _saved_on(day: date, row: Row, savings: Savings) -> dict[str, Any]:
+    amount = round(savings.kappa * row.baseline_nano) - row.compared_nano
+    spread = savings.spread
+    half = 0 if spread is None else spread.half_of(row.baseline_nano)
+    said = money(amount)
+    if spread is not None:
+        said += f" ({money(amount - half)} to {money(amount + half)})"
+    return {
+        "day": day.isoformat(),
+        "usd": dollars(amount),
+        "low": dollars(amount - half),
+        "high": dollars(amount + half),
+        "said": said,
+    }
 
 
 def _running(spent: Mapping[date, int], first: date, last: date) -> list[dict[str, Any]]:

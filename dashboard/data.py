@@ -1,7 +1,8 @@
 """What the views ask of the ledger: cached calls to billing, keyed by filters and watermark.
 
-The watermark grows with every receipt, so nothing stale is shown and nothing is asked
-twice. A figure here is exactly a figure of ``billing.reports``.
+The watermark grows with every receipt, so nothing is asked twice. It is read again when it is
+ten seconds old: under a busy gateway a page is drawn from one state of the ledger, and the next
+click does not ask everything anew. A figure here is exactly a figure of ``billing.reports``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from billing import browse, chargeback, reports, savings_report
+from billing import browse, chargeback, originals, reports, savings_report
 from billing.access import EVERYBODY, Viewer
 from billing.accounts import Accounts, BillingSection, build_accounts
+from billing.bodies import Kept
 from billing.booking import Question, reconcile
 from billing.browse import Entry
 from billing.budget import WindowFigures
@@ -25,11 +27,14 @@ from billing.closing import Closing
 from billing.errors import LedgerUnavailable
 from billing.receipt import Receipt
 from billing.reconcile import Delta
-from billing.reports import Row, Scope
+from billing.reports import Row, Scope, Top
 from billing.savings import CLEAN_DELTA
 from billing.savings_report import Report
 
 LISTED = 1000
+DEAREST = 200
+FRESH_S = 10
+"""For so long a watermark is taken as it is."""
 _MANY = 128
 
 
@@ -66,6 +71,11 @@ class Source:
         """A row a group, the dearest first."""
         return _grouped(self.url, self.mark, by, self.viewer.scope(scope))
 
+    def sessions(self, scope: Scope) -> Top:
+        """The dearest sessions, and all others as one row."""
+        self.viewer.need("requests")
+        return _sessions(self.url, self.mark, self.viewer.scope(scope))
+
     def daily(self, scope: Scope) -> list[tuple[date, Row]]:
         """A row a local day that has any request."""
         return _daily(self.url, self.mark, self.zone.key, self.viewer.scope(scope))
@@ -98,6 +108,14 @@ class Source:
         found = browse.receipt(self.url, request_id)
         # Another team's receipt is as good as none: that it exists is not told either.
         return found if found is not None and self.viewer.sees(found.team) else None
+
+    def original(self, receipt: Receipt) -> Kept | None:
+        """The bodies of a request, where the policy kept them and they are not over yet."""
+        self.viewer.need("requests")
+        if not self.viewer.sees(receipt.team):
+            return None
+        now_ms = reports.epoch_ms(clock())
+        return originals.find(self.url, receipt.request_id, receipt.team, now_ms)
 
     def months(self) -> list[str]:
         """Every month with receipts, the newest first."""
@@ -161,13 +179,27 @@ def open_source() -> Source:
     accounts, problem = policy(config)
     zone = accounts.zone if accounts else ZoneInfo("UTC")
     unreadable = accounts is None and bool(config)
-    return Source(url, browse.watermark(url), zone, accounts, problem, unreadable=unreadable)
+    return Source(url, _mark(url), zone, accounts, problem, unreadable=unreadable)
 
 
 def policy(path: str | None) -> tuple[Accounts | None, str | None]:
     """Accounts and budgets of a weir.yaml, or None and why they are not known."""
     if not path:
         return None, "The dashboard was started without a weir.yaml."
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None, _unreadable(path)
+    return _policy(path, found.st_mtime_ns, found.st_size)
+
+
+def _unreadable(path: str) -> str:
+    return f"{path} cannot be read as a policy; `weir policy lint` says what is wrong."
+
+
+# Reading YAML takes longer than asking the ledger: a file that did not change is read once.
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _policy(path: str, changed_ns: int, size: int) -> tuple[Accounts | None, str | None]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -178,7 +210,18 @@ def policy(path: str | None) -> tuple[Accounts | None, str | None]:
         ours = {name: tree[name] for name in BillingSection.model_fields if name in tree}
         return build_accounts(BillingSection.model_validate(ours)), None
     except (OSError, ValueError, TypeError, YAMLError):
-        return None, f"{path} cannot be read as a policy; `weir policy lint` says what is wrong."
+        return None, _unreadable(path)
+
+
+# A new database at the same address is another ledger: its file says so.
+def _mark(url: str) -> int:
+    # An empty ledger is asked each time: whoever waits for the first request sees it come.
+    return _mark_of(url, browse.identity(url)) or browse.watermark(url)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY, ttl=FRESH_S)
+def _mark_of(url: str, identity: str) -> int:
+    return browse.watermark(url)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)
@@ -189,6 +232,11 @@ def _overall(url: str, mark: int, scope: Scope) -> Row:
 @st.cache_data(show_spinner=False, max_entries=_MANY)
 def _grouped(url: str, mark: int, by: str, scope: Scope) -> list[Row]:
     return reports.grouped(url, by, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _sessions(url: str, mark: int, scope: Scope) -> Top:
+    return reports.dearest(url, "session", scope, DEAREST)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)

@@ -9,10 +9,12 @@ from zoneinfo import ZoneInfo
 import orjson
 import streamlit as st
 
+from billing import originals
+from billing.bodies import Kept
 from billing.money import nano, usd
 from billing.receipt import Receipt
 from billing.receipt_json import to_json
-from dashboard import tables, words
+from dashboard import diff, path, tables, words
 from dashboard.format import count, moment, money, percent, plain
 from dashboard.tables import Column, Table
 from dashboard.theme import lead
@@ -49,14 +51,20 @@ _ATTEMPTS = {
 }
 
 
-def show(receipt: Receipt, zone: ZoneInfo) -> None:
-    """Draw the receipt."""
+_MOST_STRIPS = 20
+_MOST_SENT = 20_000
+_LONG = 24
+
+
+def show(receipt: Receipt, zone: ZoneInfo, kept: Kept | None = None) -> None:
+    """Draw the receipt; ``kept`` are its bodies, where the policy keeps any."""
     when = moment(receipt.at_ms, zone)
     st.subheader(f"Receipt {receipt.request_id}")
     st.caption(plain(f"{when:%Y-%m-%d %H:%M:%S} {zone.key}"))
     _marks(receipt)
     st.html(lead(words.story(receipt)))
     _figures(receipt)
+    _ways_on(receipt)
     st.markdown("**Why**")
     told = [f"- {plain(words.reason(fact))}" for fact in receipt.reasons]
     st.markdown("\n".join(told) or "No reason was recorded.")
@@ -65,7 +73,7 @@ def show(receipt: Receipt, zone: ZoneInfo) -> None:
     if receipt.candidates:
         st.markdown("**Candidates**")
         tables.show(candidates_table(receipt), f"candidates-{receipt.request_id}")
-    _cuts(receipt)
+    _cuts(receipt, kept)
     _rest(receipt)
 
 
@@ -134,6 +142,26 @@ def _marks(receipt: Receipt) -> None:
             st.badge(f"status {receipt.status}", color="red")
 
 
+def _ways_on(receipt: Receipt) -> None:
+    """From one request to what it is a part of."""
+    parts = {
+        "team": receipt.team, "project": receipt.project, "key": receipt.key,
+        "session": receipt.session_key,
+    }  # fmt: skip
+    with st.container(horizontal=True, gap="small"):
+        for step, label in parts.items():
+            if label:
+                st.button(
+                    f"{step}: {_shortened(label)}", key=f"to-{step}", type="tertiary",
+                    icon=":material/subdirectory_arrow_left:", on_click=path.pick,
+                    args=(step, label), help=f"All requests of this {step}.",
+                )  # fmt: skip
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONG else f"{label[:_LONG]}\u2026"
+
+
 def _figures(receipt: Receipt) -> None:
     boxes = st.columns(4, gap="medium")
     with boxes[0].container(key="figure-tokenmaxxed-one"):
@@ -152,13 +180,46 @@ def _figures(receipt: Receipt) -> None:
         )
 
 
-def _cuts(receipt: Receipt) -> None:
+def _cuts(receipt: Receipt, kept: Kept | None) -> None:
     if not receipt.cuts:
         return
     tokens = sum(_whole(cut.get("tokens")) for cut in receipt.cuts)
     pieces = count(len(receipt.cuts), "piece")
     with st.expander(f"What was cut: {pieces}, {tokens:,} tokens", icon=":material/content_cut:"):
+        body = _body(receipt, kept)
+        if body is None:
+            st.caption(
+                "The text is not kept, so there are places, sizes and hashes alone; the policy's "
+                "`record: {bodies: 7 days}` keeps it from then on."
+            )
+        for strip in diff.strips(receipt.cuts, body)[:_MOST_STRIPS]:
+            st.markdown(f"**{plain(strip.title)}** {_sizes(strip)}")
+            st.html(diff.as_bar(strip) if strip.pieces is None else diff.as_html(strip))
+        if kept is not None and kept.sent:
+            st.markdown("**Sent instead**")
+            st.code(kept.sent.decode("utf-8", "replace")[:_MOST_SENT], language="json",
+                    wrap_lines=True, height=260)  # fmt: skip
         tables.show(cuts_table(receipt), f"cuts-{receipt.request_id}")
+
+
+def _body(receipt: Receipt, kept: Kept | None) -> Any:
+    """The original as JSON, if it is kept and is what the receipt says it was."""
+    if kept is None:
+        return None
+    try:
+        texts = originals.texts(kept, receipt.cuts)
+    except orjson.JSONDecodeError:
+        return None
+    if None in texts:
+        st.warning("The body that is kept is not the one that these cuts are of: not shown.")
+        return None
+    return orjson.loads(kept.received)
+
+
+def _sizes(strip: diff.Strip) -> str:
+    ways = sorted({str(cut.get("way", "")) for cut in strip.cuts})
+    tokens = sum(_whole(cut.get("tokens")) for cut in strip.cuts)
+    return f"{count(len(strip.cuts), 'cut')}, {tokens:,} tokens ({', '.join(ways)})"
 
 
 def _rest(receipt: Receipt) -> None:

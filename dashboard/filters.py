@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from billing.reports import Scope
+from dashboard import path
 
 # These words are what the URL says, too (?period=This+month): links rest on them.
 PERIODS = (
@@ -37,17 +38,19 @@ class Filters:
     team: str | None
     model: str | None
     zone: ZoneInfo
+    within: tuple[tuple[str, str], ...] = ()
+    """(group, label) pairs that were drilled down to; "" is no name."""
 
     def scope(self) -> Scope:
         """The same for billing.reports: half-open instants, local midnights."""
         return self.between(self.first, self.last)
 
     def between(self, first: date | None, last: date | None) -> Scope:
-        """The same team and model over other local days, both included; None is unbounded."""
+        """The same team, model and path over other local days, both included; None is unbounded."""
         start = None if first is None else _midnight(first, self.zone)
         end = None if last is None else _midnight(last + timedelta(days=1), self.zone)
         also = () if self.model is None else (("model", self.model),)
-        return Scope(start, end, self.team, also)
+        return Scope(start, end, self.team, (*also, *self.within))
 
     def previous(self) -> Filters | None:
         """As many days right before these; None where the period has no beginning."""
@@ -118,7 +121,8 @@ def show(
             first, last = _days(today)
     else:
         first, last = span_of(period or DEFAULT_PERIOD, today)
-    return Filters(period or DEFAULT_PERIOD, first, last, team, model, zone)
+    within = path.show()
+    return Filters(period or DEFAULT_PERIOD, first, last, team, model, zone, within)
 
 
 def everything(zone: ZoneInfo) -> Filters:
@@ -146,6 +150,7 @@ def widen() -> None:
             st.session_state[group] = every
     if "q" in st.session_state:
         st.session_state["q"] = ""
+    path.leave()
 
 
 def _days(today: date) -> tuple[date, date]:

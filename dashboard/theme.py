@@ -71,6 +71,18 @@ h2, h3 {{ font-size: 1.2rem !important; }}
 .weir-lead {{ font-size: 1.15rem; line-height: 1.55; max-width: 60rem; margin: .5rem 0 .75rem; }}
 .weir-key {{ display: inline-block; width: .7em; height: .7em; border-radius: .15em;
   margin: 0 .35em 0 0; }}
+.weir-diff {{ white-space: pre-wrap; overflow-wrap: anywhere; max-height: 26rem; overflow: auto;
+  font-size: .86rem; line-height: 1.5; padding: .6rem .8rem; border-radius: .4rem;
+  border: 1px solid color-mix(in srgb, currentColor 18%, transparent); }}
+.weir-diff del {{ background: color-mix(in srgb, {COSTS} 22%, transparent);
+  text-decoration-color: {COSTS}; }}
+.weir-diff mark {{ color: inherit;
+  background: color-mix(in srgb, {TOKENMAXXED} 30%, transparent); }}
+.weir-fold {{ opacity: .65; font-weight: 500; font-style: italic; }}
+.weir-strip {{ position: relative; height: 1.1rem; border-radius: .25rem; overflow: hidden;
+  background: color-mix(in srgb, {PAID} 35%, transparent); }}
+.weir-strip i {{ position: absolute; top: 0; bottom: 0; }}
+.weir-cut {{ background: {COSTS}; }} .weir-short {{ background: {TOKENMAXXED}; }}
 .weir-legend {{ font-size: .86rem; opacity: .85; }}
 .weir-legend span {{ margin-right: 1.2em; white-space: nowrap; }}
 </style>

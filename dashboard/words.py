@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from billing.receipt import Receipt
 from billing.reports import Row
+from billing.savings import Savings
 from dashboard.format import MINUS, count, money, percent
 
 _ACTIONS = {
@@ -77,6 +78,16 @@ def comparison(row: Row, period: str) -> str:
     return (
         f"{asked} Sent whole to the model they asked for they would have cost "
         f"{money(row.baseline_nano)}, {verdict}."
+    )
+
+
+def measured(savings: Savings) -> str:
+    """What the sessions held out say to it, where they are enough to measure by."""
+    low, high = money(savings.low_nano), money(savings.high_nano)
+    verb = "saved" if savings.saved_nano >= 0 else "lost"
+    return (
+        f"Measured against the sessions held out, routing {verb} {money(abs(savings.saved_nano))} "
+        f"({abs(savings.share):.1%}), between {low} and {high}."
     )
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from billing.bodies import Kept
+from billing.originals import texts
 from billing.receipt import Receipt, iso_ms
 from compressor.recipe import Fitted
 from compressor.scan import Finding, summary
-from gateway.keeping import texts
 
 HIDDEN = "hidden_content"
 HASH = "original_sha256"

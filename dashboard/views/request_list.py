@@ -14,6 +14,7 @@ from dashboard.data import LISTED, Source
 from dashboard.format import count, moment, plain
 from dashboard.shown import shown
 from dashboard.tables import Column, Table
+from dashboard.theme import lead
 
 _COLUMNS = {
     "at": Column("When", "when"),
@@ -48,14 +49,17 @@ def page() -> None:
     """Draw the view."""
     source, chosen = shown()
     scope, text = _narrowed(source, chosen.scope())
+    session = _session()
+    if session:
+        scope = replace(scope, also=(*scope.also, ("session", session)))
     entries = source.listing(scope, text)
     if not entries:
         states.no_match(f"match {chosen.words}" if not text else f"that begin with {text}")
         _linked(source, None)
         return
-    total = source.overall(scope).requests if not text else len(entries)
+    total = len(entries) if text or session else source.overall(scope).requests
     newest = f", the newest {LISTED:,} shown" if total > len(entries) else ""
-    st.caption(f"{count(total, 'request')}{newest}. Pick a row to see its receipt.")
+    st.html(lead(f"{count(total, 'request')}{newest}. Pick a row to see its receipt."))
     picked = tables.show(table_of(entries, source.zone), "requests", pick=True)
     _linked(source, None if picked is None else entries[picked].request_id)
 
@@ -75,6 +79,21 @@ def _narrowed(source: Source, scope: Scope) -> tuple[Scope, str]:
     return scope, (text or "").strip()
 
 
+def _session() -> str | None:
+    """The session that the URL names, with the way out of it."""
+    session = st.query_params.get("session")
+    if session:
+        st.button(
+            f"session: {session}", icon=":material/close:", key="path-session",
+            help="Show every session again.", on_click=_every_session,
+        )  # fmt: skip
+    return session
+
+
+def _every_session() -> None:
+    st.query_params.pop("session", None)
+
+
 def _linked(source: Source, picked: str | None) -> None:
     """The receipt picked, or the one that the URL names; the URL follows the pick."""
     if picked is not None:
@@ -89,7 +108,7 @@ def _linked(source: Source, picked: str | None) -> None:
         )
         return
     with st.container(border=True, key="receipt"):
-        detail.show(receipt, source.zone)
+        detail.show(receipt, source.zone, source.original(receipt))
 
 
 def _record(entry: Entry, zone: ZoneInfo) -> dict[str, object]:

@@ -6,14 +6,15 @@ import streamlit as st
 
 from billing.budget import WindowFigures
 from billing.reports import Row
-from dashboard import charts, data, states, tables
-from dashboard.format import plain
+from dashboard import charts, data, path, states, tables
+from dashboard.filters import Filters
+from dashboard.format import count, money, percent, plain
 from dashboard.shown import shown
 from dashboard.tables import Column, Table
-from dashboard.theme import legend
+from dashboard.theme import lead, legend
 from dashboard.words import known_baseline, known_saved
 
-_GROUPS = ("team", "project", "key", "model")
+GROUPS = ("team", "project", "key", "session", "model")
 _COLUMNS = {
     "requests": Column("Requests", "count"),
     "paid": Column("Paid", "money"),
@@ -59,6 +60,20 @@ def table_of(rows: list[Row], by: str) -> Table:
     )
 
 
+def in_words(rows: list[Row], by: str, period: str, others: Row | None = None) -> str:
+    """The one sentence of the view."""
+    paid, first = sum(row.cost_nano for row in rows), rows[0]
+    said = f"{count(len(rows), by)} paid {money(paid)} {period}"
+    if others is not None and others.requests:
+        said = f"The {len(rows)} dearest sessions paid {money(paid)} {period}"
+        return (
+            f"{said}, all others {money(others.cost_nano)} ({count(others.requests, 'request')})."
+        )
+    if len(rows) == 1:
+        return f"{said}."
+    return f"{said}; {first.label or 'what has no name'} most, {percent(first.cost_nano, paid)}."
+
+
 def budgets_of(windows: list[WindowFigures]) -> Table:
     """Budget windows as a table."""
     return Table(
@@ -82,19 +97,46 @@ def budgets_of(windows: list[WindowFigures]) -> Table:
 def page() -> None:
     """Draw the view."""
     source, chosen = shown()
+    groups = [one for one in GROUPS if one != "session" or source.viewer.may("requests")]
     by = st.segmented_control(
-        "Spent by", _GROUPS, default="team", required=True, key="by", bind="query-params"
+        "Spent by", groups, default="team", required=True, key="by", bind="query-params"
     )  # fmt: skip
     group = str(by or "team")
-    rows = source.grouped(group, chosen.scope())
+    rows, others = _rows(source, group, chosen)
     if rows:
+        st.html(lead(in_words(rows, group, chosen.words, others)))
         st.html(legend("paid", "tokenmaxxed"))
         st.altair_chart(charts.by_group(rows, group), key="chart-group")
-        tables.show(table_of(rows, group), f"by-{group}")
+        _down(source, rows, group)
     else:
         states.no_match(chosen.words)
     st.subheader("Budgets now", help="The windows that the gate itself checks, not the filters.")
     _budgets(source)
+
+
+def _rows(source: data.Source, group: str, chosen: Filters) -> tuple[list[Row], Row | None]:
+    """The groups, and what is left of them where only the dearest are shown."""
+    if group != "session":
+        return source.grouped(group, chosen.scope()), None
+    top = source.sessions(chosen.scope())
+    return top.rows, top.others
+
+
+def _down(source: data.Source, rows: list[Row], group: str) -> None:
+    """The table; a row picked is opened: a team's projects, their keys, sessions, requests."""
+    below = path.next_of(group)
+    leads = below is not None or group == "session"
+    if below == "session" and not source.viewer.may("requests"):
+        leads = False
+    if leads:
+        what = "requests" if below is None else f"{below}s"
+        st.caption(f"Pick a row to open its {what}.")
+    name = f"by-{group}"
+    picked = tables.show(table_of(rows, group), name, pick=leads)
+    if picked is None or not leads:
+        return
+    path.pick(group, rows[picked].label)
+    st.rerun()
 
 
 def _budgets(source: data.Source) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from billing.bodies import Kept
-from gateway.keeping import texts
+from billing.originals import texts
 
 TEXT = "Grüße aus der Mitte. Not this. Und das Ende."
 BODY = json.dumps({"messages": [{"role": "user", "content": TEXT}]}).encode()
