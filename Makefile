@@ -86,6 +86,10 @@ check: lint type arch ## lint, types, architecture, fast tests
 bench: install-test ## benchmarks print, they never gate
 	$(BIN)/python -m benchmarks.peers --quick
 
+.PHONY: docs
+docs: install-test ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .PHONY: train
 train: install-test ## the router's weights again, from the labelled data
 	$(BIN)/python -m scripts.train_router

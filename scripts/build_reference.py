@@ -1,6 +1,7 @@
-"""Writes docs/reference/configuration.md and cli.md from the schema and the commands.
+"""Writes docs/reference/{configuration,cli}.md from the schema and the commands, and the list
+of decisions.
 
-    python scripts/build_reference.py            write both
+    python scripts/build_reference.py            write them
     python scripts/build_reference.py --check    exit 1 when one is not current
 
 A key of the schema without a text (or a text without its key) is an error either way.
@@ -8,6 +9,7 @@ A key of the schema without a text (or a text without its key) is an error eithe
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from reference_texts import DEFAULTS, SECTIONS, TEXTS
 from gateway.cli import app
 from gateway.settings import RootSection
 
-FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+DOCS = Path(__file__).parents[1] / "docs"
 _MADE = "<!-- Made by scripts/build_reference.py; edit the schema or its texts, not this file. -->"
 
 
@@ -143,12 +145,29 @@ def _parameter(one: Any) -> str:
     return f"| `{name}` | {default} | {(getattr(one, 'help', None) or '').replace('|', '/')} |"
 
 
+def decisions() -> str:
+    """The list of decisions, by their titles."""
+    rows = []
+    for path in sorted((DOCS / "decisions").glob("0*.md")):
+        title = path.read_text(encoding="utf-8").split("\n", maxsplit=1)[0].lstrip("# ")
+        number, text = re.match(r"(\d{4})[.:]? +(.*)", title).groups()  # type: ignore[union-attr]
+        rows.append(f"| {number} | [{text[0].upper()}{text[1:]}]({path.name}) |")
+    intro = "What was chosen, over what, and what it costs."
+    return (
+        "\n\n".join(["# Decisions", _MADE, intro, "\n".join(["| | |", "|---|---|", *rows])]) + "\n"
+    )
+
+
 def main() -> int:
     """Write or check; the exit code."""
-    pages = {"configuration.md": configuration(), "cli.md": commands()}
+    pages = {
+        "reference/configuration.md": configuration(),
+        "reference/cli.md": commands(),
+        "decisions/README.md": decisions(),
+    }
     stale = []
     for name, text in pages.items():
-        path = FOLDER / name
+        path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:

@@ -133,6 +133,8 @@ def serve(steps: list[Step], folder: Path) -> None:
         os.chown(data, USER, USER)
     binaries = folder / "opt" / "weir" / "bin"
     environment = _variables(steps) | {"PATH": f"{binaries}:/usr/bin:/bin", "HOME": str(data)}
+    if (folder / "usr" / "lib").is_dir():  # a copied interpreter finds its own library
+        environment["LD_LIBRARY_PATH"] = str(folder / "usr" / "lib")
     rewritten = {"/etc/weir/weir.yaml": str(config), "8080": str(port), "0.0.0.0": "127.0.0.1"}  # noqa: S104 - read, not bound
     command = [rewritten.get(part, part) for part in said_as_json(steps, "CMD")]
     entry = [str(binaries / said_as_json(steps, "ENTRYPOINT")[0])]

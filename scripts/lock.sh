@@ -13,14 +13,14 @@ compile() {
 }
 compile -o requirements/runtime.txt > /dev/null
 compile --extra test --constraint requirements/runtime.txt -o requirements/all.tmp > /dev/null
-# The second file holds only what the first does not.
+# The second file holds only what the first does not, or only on another platform.
 .venv/bin/python - <<'PY'
 import re
 from pathlib import Path
 
 def blocks(path):
     text = Path(path).read_text()
-    return {re.match(r"[^=\s;]+", b).group(0): b for b in re.split(r"\n(?=[A-Za-z0-9])", text.strip())}
+    return {b.partition(" \\")[0]: b for b in re.split(r"\n(?=[A-Za-z0-9])", text.strip())}
 
 runtime = blocks("requirements/runtime.txt")
 extra = [b for n, b in blocks("requirements/all.tmp").items() if n not in runtime]
