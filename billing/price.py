@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from billing.errors import PriceMissing
 from billing.money import half_even, rate_ratio, rate_text
+from billing.plain import MOST
 from billing.price_layers import Rate
 from billing.receipt import Line
 from billing.record import record
@@ -30,6 +31,7 @@ _PARENTS: Mapping[str, tuple[str, ...]] = {
 }
 _WRITTEN = ("cache_write", "cache_write_5m", "cache_write_30m")
 _LONG_WRITES = frozenset({"cache_write_1h", "cache_write_12h"})
+_UNKNOWN = (0, 1, -1)  # not worked out yet
 _ZERO = Rate(Decimal(0), (), "free")
 
 
@@ -61,10 +63,11 @@ class Price:
     _known: dict[str, tuple[Rate, dict[int, _Charge]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _flat: dict[str, tuple[int, int]] = field(
+    _first: dict[str, tuple[int, int, int]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """Ratios that no size of a prompt changes: most are, and a request asks for some fifty."""
+    """Ratios below the first step, and the size where that begins: what nearly all of the some
+    fifty questions of a request are about."""
 
     def component(self, name: str) -> Rate:
         """The rate that a component is charged at. Raises PriceMissing."""
@@ -101,14 +104,16 @@ class Price:
 
     def cost_of(self, quantities: Iterable[tuple[str, int]], prompt_tokens: int) -> int:
         """What quantities of components cost in a request of this size. Raises PriceMissing."""
-        total, flat = 0, self._flat
+        total, first = 0, self._first
         for name, quantity in quantities:
             if quantity:
-                ratio = flat.get(name) or self._charge(name, prompt_tokens).ratio
-                if ratio[1] == 1:  # whole nano-dollars a unit, as nearly every rate is
-                    total += quantity * ratio[0]
+                numerator, denominator, below = first.get(name, _UNKNOWN)
+                if prompt_tokens >= below:
+                    numerator, denominator = self._charge(name, prompt_tokens).ratio
+                if denominator == 1:  # whole nano-dollars a unit, as nearly every rate is
+                    total += quantity * numerator
                 else:
-                    total += half_even(quantity * ratio[0], ratio[1])
+                    total += half_even(quantity * numerator, denominator)
         return total
 
     def most(self, prompt_tokens: int, output_tokens: int) -> int:
@@ -163,8 +168,9 @@ class Price:
             unit = rate.at(prompt_tokens)
             rule = f"{self.rule}#{rate.rule(prompt_tokens)}"
             charge = charges[step] = _Charge(rate_ratio(unit), rate_text(unit), rule)
-            if not rate.steps:
-                self._flat[name] = charge.ratio
+            if step == -1:
+                begins = min((one.start for one in rate.steps), default=MOST)
+                self._first[name] = (*charge.ratio, begins)
         return charge
 
     def _quantities(self, usage: Usage) -> list[tuple[str, int]]:

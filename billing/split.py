@@ -88,6 +88,8 @@ def failed(paid_nano: int, gateway_nano: int) -> Split:
 
 def uncached(usage: Usage) -> Usage:
     """The same tokens, as if no cache had been read or written."""
+    if not usage.cache_read_tokens and not usage.cache_write_tokens:
+        return usage
     fresh = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
     return replace(
         usage,
@@ -130,7 +132,7 @@ def steps_of(journey: Journey) -> Steps:
     asked, original = journey.asked, journey.original
     cached = asked.cost(original)
     plain = uncached(original)
-    whole = cached if plain == original else asked.cost(plain)
+    whole = cached if plain is original else asked.cost(plain)
     sent = whole
     if journey.sent_tokens is not None and journey.sent_tokens != plain.input_tokens:
         sent = asked.cost(replace(plain, input_tokens=journey.sent_tokens))

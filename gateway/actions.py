@@ -77,19 +77,19 @@ def weir_headers(ex: Exchange, prepared: Prepared, budget: str | None) -> list[t
     """The response headers that are known before the body."""
     sent = prepared.fitted.prompt_tokens if prepared.fitted else prepared.measurement.prompt_tokens
     rows = [
-        ("x-weir-request-id", ex.request_id),
-        ("x-weir-action", action_of(prepared)),
-        ("x-weir-model", prepared.candidate.model),
-        ("x-weir-tier", prepared.candidate.tier.value),
-        ("x-weir-reason", reason_codes(prepared)),
-        ("x-weir-arm", ex.arm),
-        ("x-weir-prompt-tokens", f"{sent}/{prepared.measurement.prompt_tokens}"),
-        ("x-weir-overhead-ms", f"{ex.before_upstream_ms:.2f}"),
+        (b"x-weir-request-id", ex.request_id),
+        (b"x-weir-action", action_of(prepared)),
+        (b"x-weir-model", prepared.candidate.model),
+        (b"x-weir-tier", prepared.candidate.tier.value),
+        (b"x-weir-reason", reason_codes(prepared)),
+        (b"x-weir-arm", ex.arm),
+        (b"x-weir-prompt-tokens", f"{sent}/{prepared.measurement.prompt_tokens}"),
+        (b"x-weir-overhead-ms", f"{ex.before_upstream_ms:.2f}"),
     ]
     if budget:
-        rows.append(("x-weir-budget", budget))
+        rows.append((b"x-weir-budget", budget))
     if ex.settled is not None:
-        rows.append(("x-weir-cost-usd", usd(ex.settled.cost_nano)))
+        rows.append((b"x-weir-cost-usd", usd(ex.settled.cost_nano)))
         if ex.settled.baseline_nano is not None:
-            rows.append(("x-weir-baseline-usd", usd(ex.settled.baseline_nano)))
-    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in rows]
+            rows.append((b"x-weir-baseline-usd", usd(ex.settled.baseline_nano)))
+    return [(name, value.encode("latin-1", "replace")) for name, value in rows]

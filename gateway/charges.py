@@ -94,12 +94,17 @@ def charged(snapshot: Snapshot, ex: Exchange) -> Charge:
         return Charge(None, None, ())
     usage, state = _used(snapshot, ex)
     reply, last = ex.reply, ex.attempts[-1]
-    attempt = replace(
-        last,
-        outcome=reply.outcome if last.outcome == "ok" else last.outcome,
-        usage=reply.raw_usage,
-        provider_id=reply.provider_id,
-        state=state,
+    attempt = Attempt(
+        last.id,
+        last.model,
+        last.upstream,
+        last.status,
+        reply.outcome if last.outcome == "ok" else last.outcome,
+        last.ttft_ms,
+        last.duration_ms,
+        reply.provider_id,
+        reply.raw_usage,
+        state,
     )
     lines = _lines(snapshot, ex, usage, attempt) if usage is not None else ()
     return Charge(attempt, usage, lines)

@@ -8,9 +8,10 @@ measurement the question is left out; of a single question's messages only the l
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, cast
 
 from billing.ladder import Brake
@@ -148,23 +149,24 @@ def choice_row(candidate: Candidate) -> list[object]:
 
 def _lean(value: Any) -> dict[str, object]:
     """A dataclass without its defaults and without what is not to be kept."""
-    found: dict[str, object] = {}
     kind: Any = type(value)
-    for name, default in _kept(kind):
-        said = getattr(value, name)
-        if said != default:
-            found[name] = said[:_LONGEST] if isinstance(said, str) else said
-    return found
+    names, defaults, values = _kept(kind)
+    return {
+        name: said[:_LONGEST] if said.__class__ is str else said
+        for name, default, said in zip(names, defaults, values(value), strict=True)
+        if said != default
+    }
 
 
 @cache
-def _kept(kind: Hashable) -> tuple[tuple[str, object], ...]:
-    """The fields of a dataclass that are kept, with the value at which they are left out."""
-    return tuple(
-        (one.name, _ZEROS.get(one.name, one.default))
-        for one in fields(cast("Any", kind))
-        if one.name not in _UNSAID.get(kind, ())
-    )
+def _kept(
+    kind: Hashable,
+) -> tuple[tuple[str, ...], tuple[object, ...], Callable[[object], tuple[Any, ...]]]:
+    """The fields of a dataclass that are kept, the values at which they are left out, and how
+    to read them all at once."""
+    kept = [one for one in fields(cast("Any", kind)) if one.name not in _UNSAID.get(kind, ())]
+    names = tuple(one.name for one in kept)
+    return names, tuple(_ZEROS.get(one.name, one.default) for one in kept), attrgetter(*names)
 
 
 @cache

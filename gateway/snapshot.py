@@ -26,6 +26,7 @@ from router.policy import ModelEntry, RoutePolicy
 
 # Prices change by the minute at the finest, so options are kept for one.
 _MINUTE_MS = 60_000
+_KEPT_PRICES = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Snapshot:
         self.secrets = settings.secrets
         self._gauges: dict[str, Gauge] = {}
         self._policies: dict[str, RoutePolicy] = {}
+        self._served: dict[tuple[str, str, int, str, str | None], Price] = {}
         self._options = lru_cache(maxsize=4096)(self._build_options)
 
     @property
@@ -112,12 +114,20 @@ class Snapshot:
         Raises:
             PriceMissing: no such name, or tier.
         """
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
         tier = service_tier or "default"
+        asked = (model, own, at_ms // _MINUTE_MS, tier, region)
+        found = self._served.get(asked)
+        if found is not None:
+            return found
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
         context = {ACCOUNT: self.settings.models[model].upstream}
         if region is not None:
             context[REGION] = region
-        return self.prices.price(self.provider(model), own, at, service_tier=tier, context=context)
+        found = self.prices.price(self.provider(model), own, at, service_tier=tier, context=context)
+        if len(self._served) >= _KEPT_PRICES:  # a new minute makes new ones
+            self._served.clear()
+        self._served[asked] = found
+        return found
 
     def provider(self, model: str) -> str:
         """The price book's name of the provider behind a declared model."""
