@@ -41,8 +41,16 @@ from billing.store_rows import (
 )
 
 _CHAIN_LOCK = 0x77656973
-_OPTIONS = "-c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000"
+_OPTIONS = "-c statement_timeout=60000 -c idle_in_transaction_session_timeout=20000"
 _CONNECT_S = 5
+# A machine that drops off the network in the middle of a transaction says nothing: without
+# these its locks would keep all others waiting for as long as the kernel believes in it (hours).
+_GONE = (
+    "-c idle_in_transaction_session_timeout=5000 "
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
+_SILENT_MS = 20_000
+"""So long may the server not acknowledge what was sent."""
 
 T = TypeVar("T")
 
@@ -214,12 +222,13 @@ class PostgresStore:
 class Link:
     """A connection that is made anew after it broke. Safe to use from any thread.
 
-    ``patience_s``: how long to wait for the server when connecting.
+    ``patience_s``: how long to wait for the server when connecting. A transaction that is
+    left open for five seconds, where ``options`` do not say otherwise, is undone by the server.
     """
 
     def __init__(self, url: str, options: str, patience_s: int = _CONNECT_S) -> None:
         self._url, self._where = driver_url(url), hidden(url)
-        self._options, self._patience_s = options, patience_s
+        self._options, self._patience_s = f"{_GONE} {options}", patience_s
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -260,7 +269,13 @@ class Link:
     def _once(self, work: Callable[[psycopg.Cursor[Any]], T]) -> T:
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._url, connect_timeout=self._patience_s, options=self._options
+                self._url,
+                connect_timeout=self._patience_s,
+                options=self._options,
+                keepalives_idle=5,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=_SILENT_MS,
             )
         with self._connection.transaction(), self._connection.cursor() as cursor:
             return work(cursor)

@@ -38,42 +38,52 @@ class Server:
     workers: int
     port: int = field(default_factory=free_port)
     starts_s: list[float] = field(default_factory=list)
+    host: str = "127.0.0.1"
+    inside: tuple[str, ...] = ()  # what stands before the command: `ip netns exec NAME`
 
-    def configure(self, provider: int) -> None:
-        """One provider, three models, one budget that is never used up."""
+    def configure(
+        self,
+        provider: int,
+        host: str = "127.0.0.1",
+        budgets: str = "1000 per month, 1000 per day",
+        more: str = "",
+    ) -> None:
+        """One provider, three models, budgets that are never used up unless others are given."""
         price = "context_window: 100000, price: { input: %d, output: %d }"
         (self.folder / "weir.yaml").write_text(
             f"""
 database: {self.url}
 journal: journal
 upstreams:
-  p: {{ kind: openai, base_url: "http://127.0.0.1:{provider}/v1", api_key: k,
+  p: {{ kind: openai, base_url: "http://{host}:{provider}/v1", api_key: k,
         timeouts: {{ connect: 2, first_byte: 5, idle: 5, total: 20 }} }}
 models:
   main: {{ upstream: p, {price % (1, 2)} }}
   spare: {{ upstream: p, {price % (3, 4)} }}
   backed: {{ upstream: p, {price % (1, 2)}, fallbacks: [spare] }}
 routing: {{ mode: observe, baseline: main }}
-teams: {{ t: {{ keys: [k], budget: [1000 per month, 1000 per day] }} }}
+teams: {{ t: {{ keys: [k], budget: [{budgets}] }} }}
 keys: {{ k: {self.key.hash} }}
+{more}
 """
         )
 
     def start(self) -> Running:
         """It serves; how long that took is noted."""
         command = [
-            sys.executable, "-m", "gateway", "serve", "--config", str(self.folder / "weir.yaml"),
-            "--port", str(self.port), "--workers", str(self.workers),
+            *self.inside, sys.executable, "-m", "gateway", "serve",
+            "--config", str(self.folder / "weir.yaml"),
+            "--host", self.host, "--port", str(self.port), "--workers", str(self.workers),
         ]  # fmt: skip
         began = time.monotonic()
-        base = f"http://127.0.0.1:{self.port}"
+        base = f"http://{self.host}:{self.port}"
         running = start(command, base, "/readyz", self.folder / "weir.log")
         self.starts_s.append(time.monotonic() - began)
         return running
 
     def client(self) -> httpx.Client:
         """A client with the key."""
-        return http(f"http://127.0.0.1:{self.port}", authorization=f"Bearer {self.key.secret}")
+        return http(f"http://{self.host}:{self.port}", authorization=f"Bearer {self.key.secret}")
 
     def held(self) -> list[float]:
         """What is held now in each budget, USD."""
@@ -99,10 +109,10 @@ def kill(running: Running) -> None:
     running.process.wait(10)
 
 
-async def ask(server: Server, body: dict[str, object], tag: str) -> None:
+async def ask(server: Server, body: dict[str, object], tag: str) -> bytes:
     """One request on a connection of its own, read to its end."""
     data = json.dumps(body).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
         writer.write(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
@@ -110,7 +120,7 @@ async def ask(server: Server, body: dict[str, object], tag: str) -> None:
             b"content-length: %d\r\n\r\n%b"
             % (server.key.secret.encode(), tag.encode(), tag.encode(), len(data), data)
         )
-        await reader.read(-1)
+        return await reader.read(-1)
     finally:
         writer.transport.abort()
 

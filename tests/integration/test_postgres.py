@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -24,7 +26,8 @@ from billing.postgres import PostgresStore
 from billing.receipt import to_fields
 from billing.reports import GROUPS, Scope, daily, grouped, head, overall, totals, verify
 from billing.schema import REVISION, engine_url, upgrade_postgresql
-from billing.shared_ledger import SharedLedger
+from billing.shared_ledger import SharedLedger, open_shares
+from billing.shared_sql import PostgresSession, SqlShares
 from billing.store_rows import Group, OpenHold
 
 pytestmark = pytest.mark.slow
@@ -124,7 +127,7 @@ def test_text_that_postgresql_cannot_hold_is_still_billed(fresh: str, tmp_path: 
     """A NUL or half a surrogate pair from a client never stops a settlement."""
     ledger = SharedLedger(fresh, accounts("9 per user per day"), now_ms, folder=tmp_path).open()
     asked = request("r1", 20, now_ms())
-    odd = type(asked)(*[*asked.__getstate__()[:2], "a\0b\ud800", *asked.__getstate__()[3:]])
+    odd = replace(asked, user="a\0b\ud800")
     hold = ledger.hold(odd)
     made = receipt("r1", 5, now_ms())
     fields = {name: getattr(made, name) for name in made.__slots__}
@@ -211,3 +214,40 @@ def test_a_newer_schema_is_refused(fresh: str, tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerUnavailable, match=f"newer than this version's {REVISION}"):
         SharedLedger(fresh, accounts(), now_ms, folder=tmp_path).open()
+
+
+def test_a_machine_that_is_gone_in_the_middle_of_a_claim_keeps_nobody_waiting(
+    fresh: str, tmp_path: Path
+) -> None:
+    """A transaction that nobody ends is undone after five seconds, and its locks are free."""
+    sessions = []
+    for _ in range(2):
+        shares = open_shares(fresh, tmp_path / "weir", None)
+        assert isinstance(shares, SqlShares)
+        assert isinstance(shares._session, PostgresSession)
+        sessions.append(shares._session)
+    gone, other = sessions
+    inside = threading.Event()
+
+    def freeze() -> None:
+        first = not inside.is_set()
+        inside.set()
+        time.sleep(9 if first else 0)
+
+    def claim() -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            gone.locked(["x"], lambda run: freeze())
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    assert inside.wait(10)
+    began = time.monotonic()
+    while True:
+        try:
+            other.locked(["x"], lambda run: run("SELECT 1"))
+            break
+        except LedgerUnavailable:  # each try waits for the lock for a while
+            assert time.monotonic() < began + 8, "the lock of a machine that is gone is still held"
+    thread.join()
+    gone.close()
+    other.close()
