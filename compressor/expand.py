@@ -22,8 +22,8 @@ from compressor.kit import Kit, Memory
 from compressor.measure import Measurement
 from compressor.memory import memory_key
 from compressor.recipe import Cut, Edit, Fitted, Recipe, Way
-from compressor.text import WORD, Words
-from compressor.units import split_units
+from compressor.shelf import Shelf, Units
+from compressor.text import Words
 
 ROOM_TOKENS = 1_024  # brought back at most
 LEAST_SHARE = 0.5  # of the question's weight that a passage must hold
@@ -41,14 +41,6 @@ class Passage:
 
     text: str
     message: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    passage: int
-    start: int
-    end: int
-    terms: frozenset[str]
 
 
 def expanded(
@@ -69,7 +61,8 @@ def expanded(
     if place is None or room < 4 * MARK_TOKENS or not measurement.question.strip():
         return fitted
     path, asked = place
-    passages = [*_dropped(conversation, fitted.cuts), *_remembered(conversation, kit)]
+    dropped = _dropped(conversation, fitted.cuts)
+    passages = [*dropped, *_remembered(conversation, kit, dropped)]
     found = _chosen(passages, measurement.question, room, kit)
     if not found:
         return fitted
@@ -109,17 +102,18 @@ def _read(stored: str) -> list[str]:
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
-def _remembered(conversation: Conversation, kit: Kit) -> list[Passage]:
+def _remembered(conversation: Conversation, kit: Kit, dropped: Sequence[Passage]) -> list[Passage]:
     """What earlier turns of the session dropped and this request no longer holds."""
     memory: Memory | None = kit.memory
     stored = memory.get(_key(kit.session)) if memory is not None and kit.session else None
     if stored is None:
         return []
+    here = {passage.text for passage in dropped}  # mostly the same passages, turn by turn
     texts = [part.text for message in conversation.messages for part in message.parts]
     return [
         Passage(text, None)
         for text in _read(stored)
-        if not any(text in whole for whole in texts if len(whole) >= len(text))
+        if text not in here and not any(text in whole for whole in texts)
     ]
 
 
@@ -154,24 +148,28 @@ def _dropped(conversation: Conversation, cuts: Sequence[Cut]) -> list[Passage]:
 
 def _chosen(passages: Sequence[Passage], question: str, room: int, kit: Kit) -> list[str]:
     """The best passages as marked lines, in the order in which they were said."""
-    words = Words()
-    wanted = words.query(question)
-    units = _units(passages, wanted, words)
+    wanted = Words().query(question)
+    shelf = kit.shelves.shelf(kit.session) if kit.shelves is not None else Shelf()
+    units = shelf.units([passage.text for passage in passages], wanted)
     weights = _weights(wanted, units)
     total = sum(weights.values())
+    held: dict[int, list[str]] = {}
+    for term in sorted(wanted):
+        for number in units.holders[term]:
+            held.setdefault(number, []).append(term)
     scored = [
-        (sum(weights[term] for term in sorted(unit.terms)), number)
-        for number, unit in enumerate(units)
-        if len(unit.terms) >= min(LEAST_TERMS, len(wanted))
+        (sum(weights[term] for term in terms), number)
+        for number, terms in held.items()
+        if len(terms) >= min(LEAST_TERMS, len(wanted))
     ]
     good = [(score, number) for score, number in scored if score >= LEAST_SHARE * total]
     kept: dict[int, set[int]] = {}
     for _, number in sorted(good, key=lambda pair: (-pair[0], pair[1])):
-        own = units[number].passage
-        near = range(max(0, number - AROUND), min(len(units), number + AROUND + 1))
+        own = units.text[number]
+        near = range(max(0, number - AROUND), min(len(units.text), number + AROUND + 1))
         tried = {
             **kept,
-            own: kept.get(own, set()) | {n for n in near if units[n].passage == own},
+            own: kept.get(own, set()) | {n for n in near if units.text[n] == own},
         }
         lines = _lines(passages, units, tried)
         if sum(kit.counter.count_many(lines)) + 2 * len(lines) > room:
@@ -180,32 +178,16 @@ def _chosen(passages: Sequence[Passage], question: str, room: int, kit: Kit) -> 
     return _lines(passages, units, kept)
 
 
-def _units(passages: Sequence[Passage], wanted: Mapping[str, float], words: Words) -> list[_Unit]:
-    units = []
-    for number, passage in enumerate(passages):
-        for unit in split_units(passage.text):
-            found = {
-                term
-                for word in WORD.findall(passage.text[unit.start : unit.end])
-                for term in words.terms(word)
-            }
-            held = frozenset(found & wanted.keys())
-            units.append(_Unit(number, unit.start, unit.end, held))
-    return units
-
-
-def _weights(wanted: Mapping[str, float], units: Sequence[_Unit]) -> dict[str, float]:
+def _weights(wanted: Mapping[str, float], units: Units) -> dict[str, float]:
     """What each word of the question is worth: the rarer, the more; an absent one counts too."""
-    count = len(units)
-    holders = {term: sum(term in unit.terms for unit in units) for term in wanted}
+    count = len(units.text)
     return {
-        term: weight * log(1 + (count + 1) / (holders[term] + 1)) for term, weight in wanted.items()
+        term: weight * log(1 + (count + 1) / (len(units.holders[term]) + 1))
+        for term, weight in wanted.items()
     }
 
 
-def _lines(
-    passages: Sequence[Passage], units: Sequence[_Unit], kept: Mapping[int, set[int]]
-) -> list[str]:
+def _lines(passages: Sequence[Passage], units: Units, kept: Mapping[int, set[int]]) -> list[str]:
     lines = []
     for number in sorted(kept):
         passage = passages[number]
@@ -214,7 +196,8 @@ def _lines(
         for at in sorted(kept[number]):
             if before is not None and at != before + 1:
                 pieces.append("…")
-            pieces.append(passage.text[units[at].start : units[at].end])
+            start, end = units.bounds[at]
+            pieces.append(passage.text[start:end])
             before = at
         lines.append(OPEN.format(where=where) + " ".join(pieces) + CLOSE)
     return lines

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.record import record
+from compressor.shelf import TeamShelves
 from compressor.tokens import TokenCounter
 
 Vectors = npt.NDArray[np.float32]
@@ -75,7 +76,7 @@ class Kit:
     ``model_inline``: the summariser is fast enough (a GPU, a remote endpoint) to be asked
     inside a request; else its memories are made after a response, and extracts until then.
     ``session`` names the conversation, "" where nobody knows it: what a fit drops is kept for
-    its later turns.
+    its later turns. ``shelves`` keep what has been read of conversations: time, nothing else.
     """
 
     counter: TokenCounter
@@ -84,3 +85,4 @@ class Kit:
     memory: Memory | None = None
     model_inline: bool = True
     session: str = ""
+    shelves: TeamShelves | None = None

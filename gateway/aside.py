@@ -273,8 +273,9 @@ class There:
         known = kit.summarizer is None or type(kit.summarizer) is ExtractiveSummarizer
         if kit.embedder is not None or not known or kit.counter is not self.gauge.counter:
             return None
-        gauge = self.gauge
-        return Tools(gauge.tokenizer, gauge.ratio, kit.session, kit.memory is not None)
+        gauge, remembers = self.gauge, kit.memory is not None
+        team = kit.shelves.team if kit.shelves is not None else None
+        return Tools(gauge.tokenizer, gauge.ratio, kit.session, remembers, team)
 
     def _ask(self, conversation: Conversation, name: str, kit: Kit | None, *more: object) -> Any:
         """The answer about a conversation, which is sent once. Raises Lost."""

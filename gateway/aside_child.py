@@ -26,6 +26,7 @@ from compressor.measure import Measurement, measure
 from compressor.media import MediaRule
 from compressor.recipe import Edit, Fitted, Recipe
 from compressor.scan import Finding, scan
+from compressor.shelf import Shelves
 from compressor.summarize import ExtractiveSummarizer
 from compressor.tokens import TokenCounter, load_counter
 from gateway.wire import body as bodies
@@ -42,6 +43,7 @@ class Tools:
     ratio: float
     session: str
     remembers: bool
+    team: str | None
 
 
 def put(link: socket.socket, message: object) -> None:
@@ -96,6 +98,7 @@ class Child:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._conversation = Conversation(())
+        self._shelves = Shelves()
 
     def open(self, conversation: Conversation) -> None:
         """What follows is about this conversation."""
@@ -128,6 +131,7 @@ class Child:
             summarizer=ExtractiveSummarizer(None),
             memory=memory,
             session=tools.session,
+            shelves=self._shelves.for_team(tools.team) if tools.team is not None else None,
         )
 
 

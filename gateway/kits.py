@@ -18,6 +18,7 @@ from compressor.errors import CompressorError
 from compressor.kin import packaged_vectors
 from compressor.kit import Embedder, Kit, Summarizer
 from compressor.memory import MemoryStore
+from compressor.shelf import Shelves
 from compressor.summarize import ExtractiveSummarizer
 from compressor.tokens import load_counter
 from gateway.own_calls import metered
@@ -35,6 +36,7 @@ class Kits:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = MemoryStore(time.monotonic)
+        self._shelves = Shelves()
         self._embedder: Embedder | None = None
 
     def kit_for(self, snapshot: Snapshot, team: str, model: str) -> Kit:
@@ -45,6 +47,7 @@ class Kits:
             summarizer=self._summarizer,
             memory=self._store.for_team(team),
             model_inline=self._inline,
+            shelves=self._shelves.for_team(team),
         )
         return metered(kit, None)
 
