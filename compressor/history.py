@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compressor.conversation import Conversation, Message, PartKind, Path
+from compressor.conversation import Conversation, Message, Part, PartKind, Path
 from compressor.measure import Measurement
 from compressor.recipe import Recipe, Way
 
@@ -21,6 +21,7 @@ FRAME_TOKENS = 5  # of a message whatever is left of it: role, separators, an el
 MEMORY_MARGIN = 1.5  # memories end larger than the ratio says: short texts, JSON, code
 REPLACEABLE = frozenset({PartKind.TEXT, PartKind.TOOL_RESULT})
 STANDING_ROLES = frozenset({"system", "developer"})
+_STEP_GOES_ON = frozenset({PartKind.TOOL_CALL, PartKind.REASONING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def protected(conversation: Conversation) -> frozenset[tuple[int, int]]:
     messages = conversation.messages
     marked = newest_mark(messages)
     loop, calls = _last_calls(messages)
-    whole = {conversation.last_human(), len(messages) - 1, loop}
+    whole = {conversation.last_human(), len(messages) - 1, *loop}
     frozen = set()
     for at, message in enumerate(messages):
         keep = (
@@ -189,13 +190,24 @@ def newest_mark(messages: Sequence[Message]) -> tuple[int, int] | None:
     return newest
 
 
-def _last_calls(messages: Sequence[Message]) -> tuple[int | None, frozenset[str]]:
-    """The last message that calls tools, and the ids of its calls."""
-    for at in range(len(messages) - 1, -1, -1):
-        calls = [part for part in messages[at].parts if part.kind is PartKind.TOOL_CALL]
-        if calls:
-            return at, frozenset(part.call_id for part in calls if part.call_id is not None)
-    return None, frozenset()
+def _last_calls(messages: Sequence[Message]) -> tuple[range, frozenset[str]]:
+    """The messages of the last step that calls tools, and the ids of its calls.
+
+    One wire writes the calls of a step as messages of their own, one after another.
+    """
+    last = next((at for at in range(len(messages) - 1, -1, -1) if _calls(messages[at])), None)
+    if last is None:
+        return range(0), frozenset()
+    first = last
+    while first and messages[first - 1].role == "assistant":
+        first -= 1
+    step = range(first, last + 1)
+    ids = (part.call_id for at in step for part in _calls(messages[at]))
+    return step, frozenset(one for one in ids if one is not None)
+
+
+def _calls(message: Message) -> list[Part]:
+    return [part for part in message.parts if part.kind is PartKind.TOOL_CALL]
 
 
 def _segment_ends(messages: Sequence[Message], weights: Sequence[int], size: int) -> list[int]:
@@ -217,9 +229,11 @@ def _is_border(messages: Sequence[Message], at: int) -> bool:
     """
     if at >= len(messages):
         return False
-    message = messages[at]
-    return message.role != "tool" and not any(
-        part.kind is PartKind.TOOL_RESULT for part in message.parts
+    message, before = messages[at], messages[at - 1]
+    return (
+        message.role != "tool"
+        and not any(part.kind is PartKind.TOOL_RESULT for part in message.parts)
+        and not any(part.kind in _STEP_GOES_ON for part in before.parts)
     )
 
 

@@ -118,11 +118,16 @@ def _frozen_until(conversation: Conversation) -> tuple[int, int]:
 
 
 def _newest_calls(conversation: Conversation) -> frozenset[str]:
-    """Ids of the last assistant message's tool calls, when it is the last assistant message."""
+    """Ids of the last assistant step's tool calls; one wire writes a step as several messages."""
+    found: list[str] = []
+    begun = False
     for message in reversed(conversation.messages):
         if message.role == "assistant":
-            return frozenset(_ids(message.parts))
-    return frozenset()
+            begun = True
+            found += _ids(message.parts)
+        elif begun:
+            break
+    return frozenset(found)
 
 
 def _ids(parts: tuple[Part, ...]) -> Iterator[str]:

@@ -128,7 +128,8 @@ def _part(part: object, path: Path, kind: PartKind, call_id: str | None) -> Part
     text = part.get("text")
     match part.get("type"):
         case str(name) if name in _TEXTS and isinstance(text, str):
-            return Part(kind, text, (*path, "text"), call_id=call_id)
+            counted = part.get("annotations")  # they count this text's characters
+            return Part(kind, text, None if counted else (*path, "text"), call_id=call_id)
         case "input_image":
             detail = part.get("detail")
             known = detail if isinstance(detail, str) else "auto"

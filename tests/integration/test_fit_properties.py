@@ -1,6 +1,6 @@
 """Whatever a history is made of: a fit breaks nothing, or leaves it whole.
 
-Fuzzed request bodies of both wires, through the real parser, the real fit and the real writer.
+Fuzzed request bodies of all three wires, through the real parser, the real fit and the real writer.
 `WEIR_FUZZ=10000` sets how many histories each property sees (25 without it).
 """
 
@@ -152,9 +152,63 @@ def messages_body(rng: random.Random, turns: int) -> dict[str, Any]:
     return body
 
 
+def step_items(rng: random.Random, step: str) -> Iterator[dict[str, Any]]:
+    """Perhaps a thought, one call or three at a time, and their outputs."""
+    if rng.random() < 0.4:
+        yield {"type": "reasoning", "id": f"rs{step}", "summary": [],
+               "encrypted_content": prose(rng, 20)}  # fmt: skip
+    custom = rng.random() < 0.2
+    kind, said = ("custom_tool", {"input": "go"}) if custom else ("function", {"arguments": "{}"})
+    ids = [f"c{step}-{n}" for n in range(rng.choice((1, 1, 3)))]
+    for i in ids:
+        yield {"type": f"{kind}_call", "call_id": i, "name": "look", **said}
+    for i in ids:
+        output: Any = text(rng)
+        if rng.random() < 0.3:
+            output = [{"type": "input_text", "text": output}]
+        yield {"type": f"{kind}_call_output", "call_id": i, "output": output}
+
+
+def said_item(rng: random.Random, turn: int) -> dict[str, Any]:
+    cited = {"type": "url_citation", "start_index": 3, "end_index": 9, "url": "u"}
+    marks = [cited] if rng.random() < 0.2 else []
+    part = {"type": "output_text", "text": text(rng), "annotations": marks}
+    return {"type": "message", "role": "assistant", "id": f"msg{turn}", "status": "completed",
+            "content": [part]}  # fmt: skip
+
+
+def responses_body(rng: random.Random, turns: int) -> dict[str, Any]:
+    """Items as agents send them back: reasoning, parallel calls, compactions, annotated words."""
+    items: list[dict[str, Any]] = []
+    for turn in range(turns):
+        content: Any = text(rng)
+        if rng.random() < 0.5:
+            content = [{"type": "input_text", "text": content}]
+            if rng.random() < 0.2:
+                content.append({"type": "input_image", "image_url": "https://a/b.png"})
+        items.append({"type": "message", "role": "user", "content": content})
+        for step in range(rng.choice((0, 0, 1, 2))):
+            items += step_items(rng, f"{turn}-{step}")
+        if turn < turns - 1 or rng.random() < 0.1:
+            items.append(said_item(rng, turn))
+        if rng.random() < 0.08:
+            items.append({"type": "compaction", "encrypted_content": prose(rng, 30)})
+        if rng.random() < 0.04:
+            items.append({"type": "item_reference", "id": f"old{turn}"})
+    body: dict[str, Any] = {"model": "m", "input": items, "store": False, "top_p": 0.50}
+    if rng.random() < 0.6:
+        body["instructions"] = prose(rng, 40)
+    if rng.random() < 0.1:
+        body["previous_response_id"] = f"resp_{rng.randint(1, 9)}"
+    return body
+
+
+BODIES = {"chat": chat_body, "messages": messages_body, "responses": responses_body}
+
+
 def case(seed: int, wire: str, way: Way) -> Case:
     rng = random.Random(seed)
-    make = chat_body if wire == "chat" else messages_body
+    make = BODIES[wire]
     raw = json.dumps(make(rng, rng.choice((1, 2, 5, 9)))).encode()
     conversation = WIRES[wire].parse(raw, ClientHeaders()).conversation
     measured = measure(conversation, COUNTER, MEDIA)
@@ -211,6 +265,8 @@ def check(one: Case, fitted: Fitted) -> None:
         assert not part.cache_mark
         if is_json(texts[path]):
             assert is_json(now[path])
+    if one.wire == "responses":
+        items_untouched(before["input"], edited)
     protected(one, edited, now)
     # Really smaller, by exactly what is said.
     again = measure(WIRES[one.wire].parse(sent, ClientHeaders()).conversation, COUNTER, MEDIA)
@@ -219,6 +275,26 @@ def check(one: Case, fitted: Fitted) -> None:
         for path in edited:
             if not is_json(texts[path]):
                 assert is_subsequence(MARK.split(now[path]), texts[path])
+
+
+def items_untouched(items: list[dict[str, Any]], edited: set[Any]) -> None:
+    """No text up to a compaction or reference, none annotated, none of the newest calls' results.
+
+    Reasoning, calls and the items themselves are compared whole by their shape.
+    """
+    touched = {path[1] for path in edited if path[0] == "input"}
+    kinds = [item["type"] for item in items]
+    opaque = [n for n, kind in enumerate(kinds) if kind in {"compaction", "item_reference"}]
+    assert not touched & set(range(max(opaque, default=-1) + 1))
+    for n in touched:
+        content = items[n].get("content")
+        marked = isinstance(content, list) and any(part.get("annotations") for part in content)
+        assert not marked
+    newest = len(kinds) - 1
+    while newest >= 0 and kinds[newest].endswith("call_output"):
+        newest -= 1
+    if newest >= 0 and kinds[newest].endswith("call"):
+        assert not touched & set(range(newest, len(kinds)))
 
 
 def protected(one: Case, edited: set[Any], now: dict[Any, str]) -> None:
@@ -260,7 +336,7 @@ WAYS = [pytest.param(way, id=way.value) for way in (Way.LOSSLESS, Way.TRIM, Way.
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-@pytest.mark.parametrize("wire", ["chat", "messages"])
+@pytest.mark.parametrize("wire", list(BODIES))
 @pytest.mark.parametrize("way", WAYS)
 def test_no_history_is_ever_broken(wire: str, way: Way) -> None:
     """Pairs, JSON, roles, marks, system text and question as they were; smaller as told."""
@@ -269,9 +345,24 @@ def test_no_history_is_ever_broken(wire: str, way: Way) -> None:
     @given(st.integers(0, 2**32))
     def holds(seed: int) -> None:
         one = case(seed, wire, way)
-        check(one, fit(one.conversation, one.measurement, one.recipe, Kit(COUNTER)))
+        fitted = fit(one.conversation, one.measurement, one.recipe, Kit(COUNTER))
+        check(one, fitted)
+        assert fit(one.conversation, one.measurement, one.recipe, Kit(COUNTER)) == fitted
 
     holds()
+
+
+@pytest.mark.slow
+@fuzzed
+@given(st.integers(0, 2**32))
+def test_what_goes_on_from_an_earlier_response_is_not_fitted(seed: int) -> None:
+    """What the provider keeps cannot be seen, so the body goes as it is, whatever is asked."""
+    rng = random.Random(seed)
+    body = responses_body(rng, rng.choice((1, 3))) | {"previous_response_id": "resp_1"}
+    asked = ClientHeaders(mode="save", fit=Way.TRIM)
+    request = WIRES["responses"].parse(json.dumps(body).encode(), asked)
+    assert request.hidden
+    assert (request.facts.mode, request.facts.fit) == ("pass", Way.WHOLE)
 
 
 @pytest.mark.slow
@@ -280,7 +371,7 @@ def test_no_history_is_ever_broken(wire: str, way: Way) -> None:
 @given(st.integers(0, 2**32), st.sampled_from([Way.TRIM, Way.COMPRESS]))
 def test_the_same_history_gives_the_same_bytes(seed: int, way: Way) -> None:
     """With and without memories of it, again and again."""
-    one = case(seed, "chat", way)
+    one = case(seed, random.Random(seed).choice(list(BODIES)), way)
     store = Kit(COUNTER, memory=MemoryStore(lambda: 0.0).for_team("t"))
     results = [
         fit(one.conversation, one.measurement, one.recipe, kit)

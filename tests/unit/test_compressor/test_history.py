@@ -86,6 +86,25 @@ def test_a_segment_never_ends_between_a_call_and_its_result() -> None:
         assert messages[segment.last + 1].role != "tool"
 
 
+def test_a_step_of_several_messages_is_one_step() -> None:
+    """Parallel calls written as messages of their own share a segment, and are the last calls."""
+    messages = [text("user", "go", 0)]
+    for at in range(1, 60, 4):
+        ids = (f"c{at}", f"d{at}")
+        messages += [Message("assistant", (Part(PartKind.TOOL_CALL, "f", None, i),)) for i in ids]
+        messages += [
+            Message("tool", (Part(PartKind.TOOL_RESULT, "x", ("input", at + 2 + n, "output"), i),))
+            for n, i in enumerate(ids)
+        ]
+    conversation = Conversation(tuple(messages))
+    history = past(conversation, measured([300] * len(messages)), recipe())
+    assert history.closed
+    for segment in (*history.closed, *history.open_):
+        assert segment.last % 4 == 0  # behind the second result
+    newest = len(messages) - 1
+    assert {(newest - 1, 0), (newest, 0)} <= protected(conversation)
+
+
 def test_what_is_protected() -> None:
     """System text, marked prefixes, reasoning, the last calls, the last turn: all of it."""
     messages = (

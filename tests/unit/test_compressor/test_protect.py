@@ -75,6 +75,21 @@ def test_an_unknown_part_freezes_what_stands_before_it() -> None:
     ]
 
 
+def test_results_of_parallel_calls_are_kept_however_they_are_written() -> None:
+    """A step whose calls are messages of their own is one step; an older step's is open."""
+
+    def call(name: str) -> Message:
+        return Message("assistant", (Part(PartKind.TOOL_CALL, "look\n{}", None, name),))
+
+    def result(name: str, at: int) -> Message:
+        place = ("input", at, "output")
+        return Message("tool", (Part(PartKind.TOOL_RESULT, LONG, place, name),))
+
+    old = (text("user", "Go.", 0), call("c0"), result("c0", 2))
+    step = (call("c1"), call("c2"), result("c1", 5), result("c2", 6))
+    assert opened(*old, *step) == [(2, 0)]
+
+
 def test_the_arguments_of_pending_calls_are_part_of_the_question() -> None:
     """What the newest calls ask for is known to the search."""
     call = Message("assistant", (Part(PartKind.TOOL_CALL, 'grep\n{"q": "tide"}', None, "c9"),))

@@ -53,6 +53,16 @@ def test_items_become_messages_with_their_pairing() -> None:
     assert not request.hidden
 
 
+def test_a_text_whose_characters_are_counted_is_not_replaceable() -> None:
+    """Annotations name places in the text, so the text stays; without any it may be fitted."""
+    cited = {"type": "url_citation", "start_index": 0, "end_index": 3, "url": "https://a"}
+    for marks, place in (([cited], None), ([], ("input", 0, "content", 0, "text"))):
+        part = {"type": "output_text", "text": "See a.", "annotations": marks}
+        item = {"type": "message", "role": "assistant", "content": [part]}
+        request = read({"model": "m", "input": [item]})
+        assert request.conversation.messages[0].parts[0].path == place
+
+
 def test_every_path_leads_to_its_text() -> None:
     """Replacing a text at its path changes that text and nothing else."""
     request = read(BODY)
