@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 import time
+from itertools import pairwise
 
 from benchmarks.lag import prose
 from compressor.conversation import Conversation, Message, Part, PartKind
@@ -65,7 +66,7 @@ def main() -> int:
             took.append(time.thread_time())
         assert found[0] == found[1]
         if turn % 20 == 19 or turn == options.turns - 1:
-            spent = [f"{(b - a) * 1000:8.1f}" for a, b in zip(took, took[1:], strict=False)]
+            spent = [f"{(b - a) * 1000:8.1f}" for a, b in pairwise(took)]
             print(f"{turn + 1:5} {measured.prompt_tokens:8}", *spent)
     return 0
 
