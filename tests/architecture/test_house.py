@@ -23,6 +23,7 @@ SHELL = {
     "compressor/summarizer_torch.py": "adapter of a local model",
     "compressor/tokens.py": "adapter of tiktoken; its cache has a lock",
     "compressor/memory.py": "a store between threads; time is its caller's",
+    "compressor/shelf.py": "a store between threads",
     "compressor/fit.py": "holds the time limit; no result depends on the clock but a refusal",
     "compressor/compress.py": "holds the time limit of a summary",
     "router/probe.py": "asks a real model",
