@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.stream import EventStream, items_of, payloads, scrubbed, split, text_of
+from gateway.stream import EventStream, items_of, payloads, scrubbed_events, split, text_of
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"]*)"')
@@ -58,7 +58,7 @@ class ChatStream(EventStream):
             self.done = True
         if b'"error"' in block:
             self._look_for_error(block)
-            block = scrubbed(block, self.secrets)
+            block = scrubbed_events(block, self.secrets)
         if b'"usage"' in block and _USAGE.search(block):
             return self._take_usage(block)
         return block

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.stream import EventStream, payloads, scrubbed, text_of
+from gateway.stream import EventStream, payloads, scrubbed_events, text_of
 from gateway.wire.messages_answer import block_text
 
 # As JSON writes them; quoted inside a text they would be escaped.
@@ -47,8 +47,7 @@ class MessagesStream(EventStream):
             for event in payloads(block):
                 if isinstance(event, dict):
                     self._take(event)
-            if self.error is not None:
-                block = scrubbed(block, self.secrets)
+            block = scrubbed_events(block, self.secrets)
         return block
 
     def _take(self, event: Mapping[str, Any]) -> None:
