@@ -1,9 +1,9 @@
-"""`weir router calibrate|evaluate|observed`: thresholds from labels, other policies, what if."""
+"""`weir router ...`: thresholds from labels, other policies and weights, what if."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import floor as floor_of
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli_common import DEFAULT_CONFIG, AsJson, Config, fail, ledger_of, load
+from gateway.cli_train import train_command
 
 if TYPE_CHECKING:
+    from router.correction import Correction
     from router.learning_calibrate import Kept
 
 Target = Annotated[
@@ -28,21 +30,25 @@ def register(app: typer.Typer) -> None:
     group.command("calibrate")(calibrate_command)
     group.command("evaluate")(evaluate_command)
     group.command("observed")(observed_command)
+    group.command("train")(train_command)
 
 
 def calibrate_command(
     labels: Annotated[Path, typer.Argument(help="JSONL: prompt, weak_correct, strong_correct.")],
     target_quality: Target = 0.97,
+    config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """The cheapest threshold whose lower bound keeps a target quality, from your own labels.
 
     Prints what to write into weir.yaml. Exits 1 below 200 labels: the shipped calibration stays.
+    The score is the one in force: `routing.weights` of the configuration, if there is one.
     """
     from router.errors import TooFewLabels
     from router.learning_calibrate import calibrate
 
-    rows = _labels(labels)
+    weights = load(config, offline=True).weights if config.exists() else None
+    rows = _labels(labels, weights)
     try:
         found = calibrate(rows, target_quality)
     except TooFewLabels as error:
@@ -67,6 +73,9 @@ def evaluate_command(
     floor: Annotated[
         float | None, typer.Option(min=0.5, max=1.0, help="Another quality floor, such as 0.95.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A file of `weir router train`, in place of those in force.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a quality floor keeps: on labels, or on the ledger's requests with an outcome.
@@ -77,13 +86,15 @@ def evaluate_command(
     from gateway.snapshot import build_snapshot
 
     settings = load(config, offline=True)
+    correction = settings.weights if weights is None else _weights(weights)
+    settings = replace(settings, weights=correction)
     snapshot = build_snapshot(settings)
     floors = [settings.routing.quality.floor] + ([floor] if floor is not None else [])
     limits = {one: snapshot.limit_at(one) for one in floors}
     if labels is not None:
         from router.learning_calibrate import kept_at
 
-        rows = _labels(labels)
+        rows = _labels(labels, correction)
         if not rows:
             raise fail(f"{labels} holds no label", 1)
         found = {f"{one:g}": asdict(kept_at(rows, limit)) for one, limit in limits.items()}
@@ -91,10 +102,13 @@ def evaluate_command(
         return
     from gateway.replay_log import Range
     from gateway.router_report import logged
+    from gateway.train_labels import moved
     from router.learning_ope import doubly_robust, threshold
 
     span = Range(0, int(datetime.now(UTC).timestamp() * 1000))  # noqa: TID251 - a command's clock
     log = list(logged(ledger_of(config), span, settings, limits[floors[0]]))
+    if weights is not None and correction is not None:
+        log = list(moved(log, correction))
     try:
         values = {one: asdict(doubly_robust(log, threshold(lim))) for one, lim in limits.items()}
     except ValueError as error:
@@ -138,12 +152,28 @@ def observed_command(
         typer.echo(f"  team {name:<19} {usd(saved)}")
 
 
-def _labels(path: Path) -> Any:
-    from gateway.router_report import LabelsInvalid, labelled
+def _weights(path: Path) -> Correction:
     from router.complexity import bundled_complexity
+    from router.correction import corrected, read_correction
+    from router.errors import WeightsInvalid
 
     try:
-        return labelled(path, bundled_complexity())
+        found = read_correction(path.read_text(encoding="utf-8"), path.name)
+        corrected(bundled_complexity(), found)
+    except (WeightsInvalid, UnicodeDecodeError) as error:
+        raise fail(str(error)) from None
+    except OSError as error:
+        raise fail(f"{path} cannot be read: {error.strerror}") from None
+    return found
+
+
+def _labels(path: Path, weights: Correction | None) -> Any:
+    from gateway.router_report import LabelsInvalid, labelled
+    from router.complexity import bundled_complexity
+    from router.correction import corrected
+
+    try:
+        return labelled(path, corrected(bundled_complexity(), weights))
     except LabelsInvalid as error:
         raise fail(str(error)) from None
     except OSError as error:

@@ -19,6 +19,7 @@ from compressor.scan import Finding
 from gateway.own_calls import OwnCalls
 from gateway.sessions import Recalled
 from router.complexity import Complexity
+from router.learning import Label
 from router.need import Need
 from router.plan import Candidate, Plan, RequestFacts
 
@@ -162,6 +163,7 @@ class Exchange:
     own: OwnCalls | None = None
     attempt_id: str = ""
     escalated: Candidate | None = None
+    labels: tuple[tuple[Label, tuple[float, ...]], ...] = ()
     client_gone: bool = False
     settled: Receipt | None = None
     before_upstream_ms: float = 0.0

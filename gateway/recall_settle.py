@@ -6,6 +6,7 @@ its coming says of the answer before it: the same again, asked again, or gone on
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from typing import Any
@@ -27,6 +28,7 @@ from router.learning import LARGE, SMALL, Label, alike
 from router.plan import Candidate, Tier
 from router.warmth import NOTHING, names_of
 
+log = logging.getLogger("weir")
 SOON_MS = 600_000  # a question asked again within it was not answered well
 ALIKE = 0.6
 
@@ -38,7 +40,7 @@ def remember(shell: Shell, snapshot: Snapshot, ex: Exchange, receipt: Receipt) -
         return
     events = [
         settled_event(snapshot, ex, receipt, recalled),
-        *({"label": astuple(label)} for label in labels_of(ex, receipt, recalled)),
+        *({"label": astuple(label)} for label, _ in ex.labels),
     ]
     for event in events:
         take_in(shell, event)
@@ -48,8 +50,17 @@ def take_in(shell: Shell, event: Mapping[str, Any]) -> None:
     """One event is remembered here, counted where it switches something off, and told."""
     for lever in shell.recall.apply(event):
         shell.telemetry.gate_off.labels(lever).inc()
+        if lever == "drift":
+            _drifted(shell.snapshot)
     if shell.feed is not None:
         shell.feed.tell(event)
+
+
+def _drifted(snapshot: Snapshot) -> None:
+    """It is said which weights promised too much, and how to take them back."""
+    own = snapshot.settings.weights
+    blamed = "the shipped weights" if own is None else f"{own.name} (remove `routing.weights`)"
+    log.warning("small models do worse than %s promised; set aside for a day", blamed)
 
 
 def settled_event(
@@ -72,6 +83,7 @@ def settled_event(
         root=recalled.root,
         task=recalled.task,
         promised=_promised(prepared, receipt.tier),
+        score=shipped_score(prepared),
     )
     least = snapshot.cards[model].cache_min_tokens or 1_024
     sent = [p for p in _sent_prefixes(prepared) if p.tokens >= least // 2]
@@ -129,6 +141,13 @@ def _report(
     )  # fmt: skip
 
 
+def shipped_score(prepared: Prepared) -> tuple[float, float, float]:
+    """What the shipped weights said: small, gain, enough; labels train corrections of that."""
+    score = prepared.complexity
+    small, gain, enough = score.shipped or (score.p_small, score.gain, score.small_is_enough)
+    return round(small, 4), round(gain, 4), round(enough, 4)
+
+
 def _promised(prepared: Prepared, tier: str) -> float:
     score = prepared.complexity
     return round(score.p_small if tier == Tier.SMALL.value else score.p_large, 4)
@@ -147,26 +166,32 @@ def _plain_small(candidate: Candidate) -> bool:
     return candidate.tier is Tier.SMALL and candidate.way is Way.WHOLE
 
 
-def labels_of(ex: Exchange, receipt: Receipt, recalled: Recalled) -> Iterator[Label]:
-    """What this request says of answers: of the one before, and of its own."""
+def labels_of(ex: Exchange, recalled: Recalled) -> Iterator[tuple[Label, tuple[float, ...]]]:
+    """What this request says of answers, the one before and its own, each with its score."""
+    for turn, signal in _signals(ex, recalled):
+        yield _label(recalled, turn, signal), tuple(turn.score)
+
+
+def _signals(ex: Exchange, recalled: Recalled) -> Iterator[tuple[Turn, str]]:
     if recalled.again is not None:
-        yield _label(recalled, recalled.again, "regenerated")
+        yield recalled.again, "regenerated"
     elif recalled.before is not None:
         signal = _signal(ex, recalled, recalled.before)
         if signal is not None:
-            yield _label(recalled, recalled.before, signal)
+            yield recalled.before, signal
+    prepared, facts = Parties.of(ex).prepared, Parties.of(ex).request.facts
+    tier = prepared.candidate.tier.value
     own = Turn(
-        receipt.served_model, 0, ex.at_ms, tier=receipt.tier, task=recalled.task,
-        promised=_promised(Parties.of(ex).prepared, receipt.tier),
+        prepared.candidate.model, 0, ex.at_ms, tier=tier, task=recalled.task,
+        promised=_promised(prepared, tier), score=shipped_score(prepared),
     )  # fmt: skip
-    facts = Parties.of(ex).request.facts
     if ex.escalated is not None:
         weak = replace(own, model=ex.escalated.model, tier=ex.escalated.tier.value)
-        yield _label(recalled, weak, "escalated")
+        yield weak, "escalated"
     if ex.reply.schema_failed:
-        yield _label(recalled, own, "schema_failed")
+        yield own, "schema_failed"
     elif ex.reply.finish_reason in ("length", "max_tokens") and facts.max_output_tokens is None:
-        yield _label(recalled, own, "cut_short")
+        yield own, "cut_short"
 
 
 def _signal(ex: Exchange, recalled: Recalled, before: Turn) -> str | None:

@@ -25,7 +25,7 @@ from compressor.recipe import Way
 from gateway.replay_log import Range, receipts
 from gateway.replay_record import choice_of, readable
 from gateway.settings import Settings
-from router.complexity import ComplexityModel
+from router.correction import Scorer
 from router.learning_calibrate import Labelled
 from router.learning_ope import Logged
 from router.plan import RequestFacts, Tier
@@ -35,7 +35,7 @@ class LabelsInvalid(ValueError):
     """A file of labels that cannot be read; says file, line and what is missing."""
 
 
-def labelled(path: Path, model: ComplexityModel) -> list[Labelled]:
+def labelled(path: Path, model: Scorer) -> list[Labelled]:
     """Every labelled question with the score's gain.
 
     Raises:

@@ -25,7 +25,7 @@ class Turn:
     ``number`` is which request of its conversation it was, ``easy`` the human turns in a row
     for which a small model was enough, ``wrote`` the tier of the newest code or plan before
     it, ``root`` the conversation's name. ``task`` and ``promised`` are what a label of its
-    answer needs.
+    answer needs, ``score`` what the shipped weights said (small, gain, enough).
     """
 
     model: str
@@ -39,6 +39,7 @@ class Turn:
     root: str = ""
     task: str = ""
     promised: float = 1.0
+    score: tuple[float, ...] = ()
 
     def row(self) -> tuple[object, ...]:
         """The fields in their order, as an event carries them (``Turn(*row)`` is the turn)."""

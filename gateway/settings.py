@@ -24,7 +24,9 @@ from gateway.card_files import read_cards
 from gateway.contract_files import Contracts, read_contracts
 from gateway.notify import NotifySection
 from gateway.upstream.protocol import Timeouts
+from gateway.weights_file import read_weights
 from gateway.yaml_text import Document, Location
+from router.correction import Correction
 from router.errors import PolicyInvalid
 from router.plan import Tier
 from router.policy import (
@@ -152,6 +154,7 @@ class Settings:
     ceiling: PriceTerms | None
     notify: NotifySection
     hash: str
+    weights: Correction | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -179,6 +182,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
     _check_references(root, document)
     contracts = read_contracts(root.prices, document, root.upstreams)
     models, cards = read_cards(root.models, document)
+    weights, trained = read_weights(root.routing.weights, document)
     try:
         accounts = _with_shadow(build_accounts(root), root.routing.shadow)
         policy = route_policy(root.routing, root.fit)
@@ -200,8 +204,10 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         accounts=accounts,
         contracts=contracts,
         notify=root.notify,
+        weights=weights,
         ceiling=None if root.prices.unpriced == "reject" else root.prices.unpriced,
-        hash="sha256:" + hashlib.sha256((text + contracts.text + cards).encode()).hexdigest(),
+        hash="sha256:"
+        + hashlib.sha256((text + contracts.text + cards + trained).encode()).hexdigest(),
     )
 
 

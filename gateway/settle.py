@@ -26,7 +26,7 @@ from gateway.causes import Billed, causes_of
 from gateway.charges import bill_of, known_price, list_rates, sent_tokens, served_price
 from gateway.errors import GatewayError, row_for
 from gateway.exchange import Charge, Exchange, Parties, Prepared
-from gateway.recall_settle import remember
+from gateway.recall_settle import labels_of, remember
 from gateway.replay_record import choice_row
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
@@ -191,8 +191,8 @@ def _decision(
 ) -> Mapping[str, object]:
     """The record of the decision, with what ran where that was not the choice.
 
-    And what tokenmaxxed was priced from, and list prices where others were charged; of a
-    holdout also what the client itself allowed.
+    And what tokenmaxxed was priced from, list prices where others were charged, what the
+    request says of answers; of a holdout also what the client itself allowed.
     """
     more: dict[str, object] = {}
     held = float(Parties.of(ex).caller.key.holdout)
@@ -204,6 +204,10 @@ def _decision(
         more["list"] = listed
     if prepared.candidate is not prepared.plan.choice:
         more["ran"] = choice_row(prepared.candidate)
+    if ex.status == 200 and prepared.recalled is not None:
+        ex.labels = tuple(labels_of(ex, prepared.recalled))
+        if ex.labels:
+            more["labels"] = [[one.signal, one.size, *score] for one, score in ex.labels]
     if ex.arm == "holdout":
         more["asked"] = {"mode": ex.headers.mode, "fit": ex.headers.fit}
     return {**prepared.decision, **more} if more else prepared.decision

@@ -27,7 +27,7 @@ from compressor.recipe import Way
 from gateway.exchange import ChatRequest, Exchange, Parties
 from gateway.ids import new_id
 from gateway.prepare import Question, permitted, write_outbound
-from gateway.recall_settle import take_in
+from gateway.recall_settle import shipped_score, take_in
 from gateway.sessions import Recalled
 from gateway.shadow_calls import SHADOW_ARM, Ask, NoAnswer, ShadowCalls
 from gateway.shell import Shell
@@ -270,9 +270,8 @@ def _record(pair: Pair, verdict: str, by: str) -> dict[str, Any]:
         "served": prepared.candidate.model,
         "p_small": round(score.p_small, 4),
         "p_large": round(score.p_large, 4),
-        "gain": round(score.gain, 4),
+        "score": shipped_score(prepared),
         "weak": score.weak,
-        "weights": prepared.decision.get("weights"),
         "features": {name: value for name, value in score.features.items() if value},
     }
 

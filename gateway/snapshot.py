@@ -20,7 +20,8 @@ from compressor.media import MediaRule, media_rule
 from compressor.tokens import TokenCounter, load_counter
 from gateway.settings import Settings, policy_of
 from router.catalog import Catalog, ModelCard, bundled_catalog
-from router.complexity import Complexity, ComplexityModel, Limits, bundled_complexity
+from router.complexity import Complexity, Limits, bundled_complexity
+from router.correction import Scorer, corrected
 from router.decide import ModelOption
 from router.policy import ModelEntry, RoutePolicy
 
@@ -47,7 +48,7 @@ class Snapshot:
         self.accounts = settings.accounts
         self.prices = prices
         self.catalog = catalog
-        self.complexity: ComplexityModel = bundled_complexity()
+        self.complexity: Scorer = corrected(bundled_complexity(), settings.weights)
         self.cards: Mapping[str, ModelCard] = {
             name: card_of(name, entry, catalog) for name, entry in settings.models.items()
         }

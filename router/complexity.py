@@ -60,7 +60,8 @@ class Complexity:
     ``small_is_enough`` is P(the small model is as good as the large one), ``gain`` what
     the large one adds on average (-1 to 1). ``weak`` names why the evidence does not carry
     (a key of ``WEAK``), or is None. ``limits`` holds pairs of (quality floor, highest gain
-    at which a small model keeps it), floors ascending.
+    at which a small model keeps it), floors ascending. ``shipped`` is what the shipped weights
+    said (small, gain, enough), where one's own ``weights`` (a file's name) correct them.
     """
 
     p_small: float
@@ -70,6 +71,8 @@ class Complexity:
     weak: str | None = None
     limits: Limits = ()
     features: Mapping[str, float] = field(default_factory=dict)
+    shipped: tuple[float, float, float] | None = None
+    weights: str | None = None
 
     def gain_limit(self, floor: float) -> float:
         """The highest gain at which traffic sent small keeps ``floor`` of the quality.

@@ -71,7 +71,10 @@ def _circumstances(situation: Situation, asked: Asked) -> list[Reason]:
         found.append(Reason(asked.pinned, {"stays_with": asked.stay.name}))
     for lever, scope in sorted(situation.thread.off.items()):
         code = "drift" if scope == "drift" else "savings_negative"
-        found.append(Reason(code, {"lever": lever, "scope": scope}))
+        facts: dict[str, object] = {"lever": lever, "scope": scope}
+        if scope == "drift" and situation.complexity.weights is not None:
+            facts["weights"] = situation.complexity.weights  # what to take back
+        found.append(Reason(code, facts))
     brake = situation.brake
     if brake.route is not None or brake.compress is not None:
         found.append(Reason("budget", {"route": brake.route, "compress": brake.compress}))

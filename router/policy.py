@@ -134,7 +134,8 @@ class RoutingSection(_Section):
 
     ``escalations``: USD that one key may spend in a UTC day on going up under ``auto``.
     ``escalate``: whether a cheaper answer that fails a plain check is asked for once more.
-    ``shadow``: labels from asking twice; None for none.
+    ``shadow``: labels from asking twice; None for none. ``weights``: the path of a file that
+    `weir router train` wrote.
     """
 
     mode: Literal["route", "observe"] = "route"
@@ -143,6 +144,7 @@ class RoutingSection(_Section):
     escalations: Decimal | None = Field(default=None, ge=0)
     escalate: Literal["on_fault", "never"] = "on_fault"
     shadow: ShadowSection | None = None
+    weights: str | None = None
 
     @property
     def escalations_nano(self) -> int | None:

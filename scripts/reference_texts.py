@@ -49,8 +49,10 @@ SECTIONS = {
     "RoutingSection": ("`routing`", "Which model."),
     "ShadowSection": (
         "`routing.shadow`",
-        "Labels from asking twice: what a small model answered is asked of the model that was "
-        "asked for, too, after the answer has gone out. docs/guides/routing.md.",
+        (
+            "Labels from asking twice: what a small model answered is asked of the model that was "
+            "asked for, too, after the answer has gone out. docs/guides/routing.md."
+        ),
     ),
     "QualitySection": ("`routing.quality`", "How much quality a cheaper model must keep."),
     "FitSection": ("`fit`", "What may be done to a prompt."),
@@ -212,6 +214,8 @@ TEXTS = {
     "RoutingSection.mode": "`observe` changes nothing and records what would be done; `route` "
     "acts on it.",
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
+    "RoutingSection.weights": "A file that `weir router train` wrote, relative to this one: what "
+    "your own labels add to the shipped score. Without the line the shipped score decides.",
     "RoutingSection.shadow": "See `routing.shadow`. None: nothing is asked twice.",
     "ShadowSection.share": "Of the requests that a small model answered in place of the model "
     "asked for, such as `2%`.",

@@ -18,6 +18,9 @@ import pytest
 from fakes import FIVE, Fault, FaultServer, completion, error, event, plain, silent, sse
 from processes import Key, Running, gateway, get, http
 
+from gateway.replay_log import Range
+from gateway.train_labels import from_ledger
+
 SMALL_SAYS: Mapping[str, str] = {
     "fine": "GOOD, in short.",
     "poor": "I would not know.",
@@ -214,6 +217,18 @@ def test_a_label_moves_what_is_known_of_the_task(here: Place) -> None:
     assert after["small"][0] > before["small"][0]
     assert after["large"][0] > before["large"][0]
     assert after["small"][1] < after["large"][1]
+
+
+def test_training_reads_the_labels_from_the_ledger(here: Place) -> None:
+    """Each verdict is an example with the score and features it was judged by, of its team."""
+    here.bill(here.ask("poor", "When did it end?"))
+    found = from_ledger(f"sqlite:///{here.folder}/weir.db", Range(0, 2**60), "poor")
+    judged = [example for example in found if example.source == "shadow"]
+    assert judged
+    assert {(one.small, one.large, one.weight) for one in judged} == {(0.0, 1.0, 1.0)}
+    assert all(one.features["words"] > 0 for one in judged)
+    whole = from_ledger(f"sqlite:///{here.folder}/weir.db", Range(0, 2**60))
+    assert len(whole) > len(found)
 
 
 @pytest.mark.parametrize(("team", "outcome"), [("waver", "undecided"), ("babble", "nonsense")])

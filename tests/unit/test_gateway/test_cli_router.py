@@ -21,6 +21,9 @@ from gateway.app import create_app
 from gateway.auth import hash_of
 from gateway.cli import app
 from gateway.settings import parse
+from gateway.snapshot import build_snapshot
+from router.complexity import bundled_complexity
+from router.plan import RequestFacts
 
 RUN = CliRunner()
 NOW_MS = 1_795_000_000_000
@@ -185,3 +188,90 @@ def test_observed_says_what_would_have_been_saved(tmp_path: Path, mode: str) -> 
     }  # fmt: skip
     said = RUN.invoke(app, ["router", "observed", "-c", str(config), "--last", "all"])
     assert "4 observed requests" in said.output
+
+
+def known_better(folder: Path, count: int) -> Path:
+    """Labels of a team whose small model is always right on rivers and never on lakes."""
+    rng = random.Random(5)
+    rows = []
+    for n in range(count):
+        river = rng.random() < 0.5
+        what = (
+            f"Which river flows through city {n}?"
+            if river
+            else (
+                f"Lakes: {n} of them are deep, {n + 3} wide. If half are deep, how many are left?"
+            )
+        )
+        rows.append({"prompt": what, "weak_correct": float(river), "strong_correct": 1.0})
+    path = folder / "own.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def test_train_writes_weights_that_a_line_puts_in_force_and_takes_back(tmp_path: Path) -> None:
+    """Better ones are written and named; with the line they decide, without it the shipped do."""
+    config, own = configured(tmp_path), known_better(tmp_path, 400)
+    done = RUN.invoke(app, ["router", "train", str(own), "-c", str(config)])
+    assert done.exit_code == 0, done.output
+    name = re.search(r"routing: \{ weights: (weights-[0-9a-f]{12}\.json) \}", done.output)
+    assert name is not None
+    assert "APGR" in done.output
+    text = config.read_text(encoding="utf-8")
+    with_line = text.replace("mode: route,", f"mode: route, weights: {name[1]},")
+    config.write_text(with_line, encoding="utf-8")
+    lake = "Lakes: 9 of them are deep, 12 wide. If half are deep, how many are left?"
+    facts = RequestFacts("auto")
+    ours = build_snapshot(parse(with_line, str(config))).complexity.score(lake, facts)
+    back = build_snapshot(parse(text, str(config))).complexity.score(lake, facts)
+    assert (ours.weights, back.weights) == (name[1], None)
+    assert ours.gain > back.gain + 0.2
+    told = RUN.invoke(app, ["router", "evaluate", str(own), "-c", str(config), "--json"])
+    assert told.exit_code == 0, told.output
+    again = RUN.invoke(
+        app,
+        ["router", "evaluate", str(own), "-c", str(config), "--weights", str(tmp_path / name[1])],
+    )
+    assert again.exit_code == 0, again.output
+    (tmp_path / name[1]).write_text("{}", encoding="utf-8")
+    wrong = RUN.invoke(app, ["router", "observed", "-c", str(config)])
+    assert wrong.exit_code == 2
+    assert "routing.weights" in wrong.output
+    assert "remove the line" in wrong.output
+
+
+def as_scored(number: int) -> str:
+    """A label drawn as the shipped score says."""
+    prompt = f"Which river flows through city number {number}, and into which sea?"
+    score, drawn = bundled_complexity().score(prompt, RequestFacts("auto")), random.Random(number)
+    at = drawn.random()
+    row = {"weak_correct": float(at < score.p_small), "strong_correct": float(at < score.p_large)}
+    return json.dumps({"prompt": prompt, **row})
+
+
+def test_train_refuses_few_labels_and_what_is_not_better(tmp_path: Path) -> None:
+    """Exit 1 with the reason, and no file: too few, or labels that are chance."""
+    config = configured(tmp_path)
+    few = RUN.invoke(app, ["router", "train", str(known_better(tmp_path, 150)), "-c", str(config)])
+    assert few.exit_code == 1
+    assert "150 labels are too few" in few.output
+    assert "shipped weights stay" in few.output
+    chance = tmp_path / "chance.jsonl"
+    chance.write_text("\n".join(as_scored(n) for n in range(250)), encoding="utf-8")
+    same = RUN.invoke(app, ["router", "train", str(chance), "-c", str(config), "--json"])
+    assert same.exit_code == 1
+    said = json.loads(same.output.splitlines()[0])
+    assert said["better"] is False
+    assert said["why_not"] in same.output
+    assert not list(tmp_path.glob("weights-*"))
+
+
+def test_train_reads_outcomes_from_the_ledger(tmp_path: Path) -> None:
+    """Each closed task is one word; the off-policy estimate stands beside."""
+    config = configured(tmp_path, holdout="20% of sessions")
+    serve(config, 230)
+    done = RUN.invoke(app, ["router", "train", "-c", str(config), "--json"])
+    said = json.loads(done.output.splitlines()[0])
+    assert said["by_source"] == {"outcome": 230}
+    assert said["labels"] == pytest.approx(230)
+    assert 0 < said["off_policy"]["before"]["value"] < 1
