@@ -2,6 +2,9 @@
 
 uvicorn's parser takes headers of any size for as long as they come. Here a head over 64 KiB is
 answered 431, and a connection whose first head is not in after half a minute is closed.
+
+A worker that steps aside for a new one answers what still comes on its connections, each for
+the last time.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_S = 30.0
+ASIDE_S = 2.0
+"""So long is answered what clients send that do not know yet that this process goes."""
 _MESSAGE = f"the request's headers are larger than {MAX_HEAD_BYTES} bytes; send less"
 _BODY = orjson.dumps(
     {
@@ -45,6 +51,12 @@ async def _too_large(
     ]
     await send({"type": "http.response.start", "status": 431, "headers": headers})
     await send({"type": "http.response.body", "body": _BODY})
+
+
+class EdgeState(ServerState):
+    """What all connections of a server know: whether it steps aside."""
+
+    leaving: bool = False
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -85,6 +97,8 @@ class EdgeProtocol(HttpToolsProtocol):
         size = sum([len(name) + len(value) for name, value in self.headers]) + len(self.url)
         if size <= MAX_HEAD_BYTES:
             super().on_headers_complete()
+            if isinstance(self.server_state, EdgeState) and self.server_state.leaving:
+                self.cycle.keep_alive = False
             return
         app, self.app = self.app, _too_large
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import uvicorn
 
 from gateway.app import App, create_app
-from gateway.edge import EdgeProtocol
+from gateway.edge import ASIDE_S, EdgeProtocol, EdgeState
 from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 from gateway.workers_metrics import Peers
@@ -108,6 +109,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: App, told: Callable[[], None]) -> None:
         super().__init__(config)
         self._app, self._told = app, told
+        self.server_state = self._state = EdgeState()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """The address is told once it is served; why it is not is ours to say."""
@@ -119,7 +121,22 @@ class _Server(uvicorn.Server):
         finally:
             noise.setLevel(level)
         if self.started:
+            if self._app.shell.peers is not None:
+                loop = asyncio.get_running_loop()
+                loop.add_signal_handler(signal.SIGUSR2, self._step_aside)
             self._told()
+
+    def _step_aside(self) -> None:
+        """Siblings take new connections; what comes on open ones is answered, then this ends."""
+        if self._state.leaving:
+            return
+        self._state.leaving = True
+        for listening in self.servers:
+            listening.close()
+        asyncio.get_running_loop().call_later(ASIDE_S, self._go)
+
+    def _go(self) -> None:
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Readiness fails and new requests are refused before the drain begins."""

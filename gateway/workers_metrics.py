@@ -53,9 +53,9 @@ class Peers:
         return merge(pages).encode()
 
 
-def has_page(folder: Path) -> bool:
-    """Whether a process has published its page: it does so once it is ready."""
-    return any(folder.glob(f"*{_LIVE}"))
+def has_page(folder: Path, pid: int | None = None) -> bool:
+    """Whether a process, or this one, has published its page: it does so once it is ready."""
+    return any(folder.glob(f"{'*' if pid is None else pid}{_LIVE}"))
 
 
 def bury_page(folder: Path, pid: int) -> None:

@@ -3,6 +3,9 @@
 The watcher binds the socket and serves nothing. A worker that dies is started again; its
 siblings bury what it left in the ledger. Asked to stop, the watcher lets every worker drain
 and exits 0. Workers that lose their watcher drain and end by themselves.
+
+Asked by SIGUSR2, it starts the workers anew, one place after the other: once the new one
+serves, the old one steps aside, ends what it has begun, and goes.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.edge import ASIDE_S
 from gateway.workers_metrics import bury_page, has_page
 
 log = logging.getLogger("weir")
@@ -54,6 +59,15 @@ class _Place:
     wait_s: float = 0.0
 
 
+@dataclass(slots=True)
+class _Rolling:
+    """Which places get a new worker, the one that starts, and those that step aside."""
+
+    waiting: deque[_Place]
+    successor: subprocess.Popen[bytes] | None
+    leaving: list[tuple[subprocess.Popen[bytes], float]]
+
+
 class Watcher:
     """Keeps the workers alive until it is asked to stop."""
 
@@ -66,6 +80,8 @@ class Watcher:
         self._pages = Path(tempfile.mkdtemp(prefix="weir-"))
         self._alive_read, self._alive_write = os.pipe()
         self._stopping = threading.Event()
+        self._asked_anew = False
+        self._rolling = _Rolling(deque(), None, [])
         self._failed = False
 
     def run(self) -> int:
@@ -74,10 +90,12 @@ class Watcher:
             signal.signal(asked, self._stop)
         with contextlib.suppress(AttributeError):
             signal.signal(signal.SIGHUP, self._reload)
+            signal.signal(signal.SIGUSR2, self._anew)
         try:
             while not self._stopping.is_set():
                 for place in self._places:
                     self._look_after(place)
+                self._roll_on()
                 if self._told is not None and has_page(self._pages):
                     self._told()
                     self._told = None
@@ -130,9 +148,51 @@ class Watcher:
         for process in self._running():
             process.send_signal(signal.SIGHUP)
 
+    def _anew(self, number: int, frame: object) -> None:
+        self._asked_anew = True
+
+    def _roll_on(self) -> None:
+        """One step of starting the workers anew."""
+        rolling = self._rolling
+        if self._asked_anew:
+            self._asked_anew = False
+            rolling.waiting = deque(self._places)
+        self._see_off()
+        if rolling.successor is None:
+            if rolling.waiting:
+                rolling.successor = self._start()
+            return
+        code = rolling.successor.poll()
+        if code is not None:
+            bury_page(self._pages, rolling.successor.pid)
+            log.error("a new worker ended with status %d; the old ones serve on", code)
+            rolling.waiting.clear()
+            rolling.successor = None
+        elif has_page(self._pages, rolling.successor.pid):
+            place = rolling.waiting.popleft()
+            old, place.process = place.process, rolling.successor
+            place.started, place.wait_s = time.monotonic(), 0.0
+            rolling.successor = None
+            if old is not None:
+                old.send_signal(signal.SIGUSR2)
+                most = ASIDE_S + self._plan.drain_s + _SPARE_S
+                rolling.leaving.append((old, time.monotonic() + most))
+
+    def _see_off(self) -> None:
+        """Of those that step aside, who has ended is forgotten, and who will not is killed."""
+        for process, deadline in list(self._rolling.leaving):
+            if process.poll() is not None:
+                bury_page(self._pages, process.pid)
+                self._rolling.leaving.remove((process, deadline))
+            elif time.monotonic() > deadline:
+                log.error("worker %d did not end in time and is killed", process.pid)
+                process.kill()
+
     def _running(self) -> list[subprocess.Popen[bytes]]:
-        found = [place.process for place in self._places if place.process is not None]
-        return [process for process in found if process.poll() is None]
+        rolling = self._rolling
+        found = [place.process for place in self._places]
+        found += [rolling.successor, *(process for process, _ in rolling.leaving)]
+        return [process for process in found if process is not None and process.poll() is None]
 
     def _drain(self) -> None:
         """Every worker has ended, by itself or, long after its drain time, by force."""

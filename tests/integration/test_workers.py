@@ -235,3 +235,83 @@ def test_a_configuration_that_went_bad_ends_it(tmp_path: Path) -> None:
         (tmp_path / "weir.yaml").write_text("upstreams: [")
         os.kill(children(house)[0], signal.SIGKILL)
         assert house.gateway.process.wait(90) == 2
+
+
+def streamed(house: House, ended: list[str]) -> None:
+    """One stream on a connection of its own; the end of what came is kept."""
+    body = {**BODY, "stream": True, "max_tokens": 60}
+    text = ""
+    try:
+        with (
+            house.client() as client,
+            client.stream("POST", "/v1/chat/completions", json=body) as r,
+        ):
+            for piece in r.iter_text():
+                text = (text + piece)[-400:]
+    except httpx.HTTPError as error:
+        text = f"{text[-40:]!r} then {error!r}"
+    ended.append(text.strip())
+
+
+def test_a_rolling_restart_loses_no_stream_and_no_request(tmp_path: Path) -> None:
+    """SIGUSR2: every worker is a new process, while requests on new and kept connections and
+    streams go on, each to its end, and the books are those of the provider."""
+    with crew(tmp_path, "", "", "--per-token-ms", "25") as house:
+        until(lambda: len(children(house)) == WORKERS)
+        before = set(children(house))
+        stop, seen, kept = threading.Event(), Counter[int](), Counter[int]()
+        ended: list[str] = []
+
+        def fresh() -> None:
+            while not stop.is_set():
+                seen[status_of(house)] += 1
+
+        def keeping() -> None:
+            with house.client() as client:
+                while not stop.is_set():
+                    answer = client.post("/v1/chat/completions", json=BODY)
+                    kept[answer.status_code] += 1
+
+        def streaming() -> None:
+            while not stop.is_set():
+                streamed(house, ended)
+
+        threads = [threading.Thread(target=work) for work in (fresh, fresh, keeping, streaming)]
+        threads += [threading.Thread(target=streaming) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0)
+        house.gateway.process.send_signal(signal.SIGUSR2)
+        until(lambda: not before & set(children(house)), 90)
+        time.sleep(0.5)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        log = house.gateway.log.read_text()
+        assert set(seen) == {200}, log[-2000:]
+        assert set(kept) == {200}, log[-2000:]
+        assert len(ended) > len(threads)
+        assert [text for text in ended if not text.endswith("data: [DONE]")] == []
+        assert len(children(house)) == WORKERS
+        served = get(house.provider.url + "/sim/served").json()["requests"]
+        assert served == sum(seen.values()) + sum(kept.values()) + len(ended)
+        until(lambda: house.totals()["open_holds"] == 0)
+        totals = house.totals()
+        assert (totals["requests"], totals["provisional_requests"]) == (served, 0)
+        page = get(house.gateway.url + "/metrics").text
+        assert sum_of(page, "weir_requests_total") == served
+        assert "Traceback" not in log
+        assert house.gateway.stop() == 0
+
+
+def test_a_restart_with_a_bad_configuration_leaves_the_old_workers(tmp_path: Path) -> None:
+    """Where the new worker cannot start, the roll ends, and those that serve go on serving."""
+    with crew(tmp_path) as house:
+        until(lambda: len(children(house)) == WORKERS)
+        before = set(children(house))
+        (tmp_path / "weir.yaml").write_text("upstreams: [")
+        house.gateway.process.send_signal(signal.SIGUSR2)
+        until(lambda: "the old ones serve on" in house.gateway.log.read_text(), 60)
+        assert status_of(house) == 200
+        assert set(children(house)) == before
+        assert house.gateway.stop() == 0
