@@ -192,6 +192,7 @@ def _cuts(receipt: Receipt, kept: Kept | None) -> None:
                 "The text is not kept, so there are places, sizes and hashes alone; the policy's "
                 "`record: {bodies: 7 days}` keeps it from then on."
             )
+        st.html(diff.legend())
         for strip in diff.strips(receipt.cuts, body)[:_MOST_STRIPS]:
             st.markdown(f"**{plain(strip.title)}** {_sizes(strip)}")
             st.html(diff.as_bar(strip) if strip.pieces is None else diff.as_html(strip))

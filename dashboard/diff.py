@@ -16,7 +16,7 @@ from billing.originals import whole
 
 Cut = Mapping[str, Any]
 _FOLD, _EDGE = 700, 240
-_MOST_CUT = 4000
+_MOST_CUT = 900
 _SUMMARISED = "compress"
 KINDS = {"kept": "kept", "cut": "dropped", "short": "summarised"}
 
@@ -63,6 +63,14 @@ def strips(cuts: Sequence[Cut], body: Any | None) -> list[Strip]:
         pieces = None if text is None else tuple(_pieces(text, ordered))
         made.append(Strip(path, ordered, pieces))
     return made
+
+
+def legend() -> str:
+    """What each mark of a text stands for."""
+    return (
+        '<div class="weir-diff-legend"><span>kept</span> <del>dropped</del> '
+        "<mark>summarised or rewritten</mark></div>"
+    )
 
 
 def said(cut: Cut) -> str:

@@ -36,6 +36,26 @@ def charges(source: Source, month: str) -> None:
     )  # fmt: skip
 
 
+MOST_LINES = 200_000
+
+
+def focus_of(source: Source, scope: Scope) -> Callable[[], bytes] | None:
+    """Makes the lines in scope as FOCUS; None where they are too many for a page or not theirs.
+
+    A line may be of a request that the viewer may not see alone, so they need what a list does.
+    """
+    if not source.viewer.may("requests") or source.overall(scope).requests > MOST_LINES:
+        return None
+    asked = source.viewer.scope(scope)
+
+    def make() -> bytes:
+        out = io.StringIO(newline="")
+        write_csv(source.url, asked, out, focus=True)
+        return out.getvalue().encode()
+
+    return make
+
+
 def month_report(source: Source, month: str) -> None:
     """The month on one page that can be sent or printed."""
     _button(

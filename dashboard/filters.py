@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,6 +29,9 @@ CHOSEN = "Chosen days"
 EVERY = {"team": "All teams", "model": "All models", "action": "All actions"}
 
 
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What is shown: local days ``first`` to ``last``, both included; None is unbounded."""
@@ -40,6 +44,8 @@ class Filters:
     zone: ZoneInfo
     within: tuple[tuple[str, str], ...] = ()
     """(group, label) pairs that were drilled down to; "" is no name."""
+    filtered: bool = True
+    """Whether the view has these filters at all."""
 
     def scope(self) -> Scope:
         """The same for billing.reports: half-open instants, local midnights."""
@@ -58,6 +64,15 @@ class Filters:
             return None
         length = self.last - self.first + timedelta(days=1)
         return replace(self, period=CHOSEN, first=self.first - length, last=self.last - length)
+
+    @property
+    def slug(self) -> str:
+        """The same for the name of a file: ``2026-10-24_2026-11-22_team-support``."""
+        days = [] if self.first is None or self.last is None else [self.first, self.last]
+        parts = [day.isoformat() for day in days] or ["all-time"]
+        named = [("team", self.team), ("model", self.model), *self.within]
+        parts += [f"{group}-{label or 'none'}" for group, label in named if label is not None]
+        return "_".join(_UNSAFE.sub("-", part) for part in parts)
 
     @property
     def words(self) -> str:
@@ -127,7 +142,7 @@ def show(
 
 def everything(zone: ZoneInfo) -> Filters:
     """No filter at all, for views that have their own."""
-    return Filters(ALL_TIME, None, None, None, None, zone)
+    return Filters(ALL_TIME, None, None, None, None, zone, filtered=False)
 
 
 def choice(group: str, title: str, names: Sequence[str], *, every: bool = True) -> str | None:

@@ -17,3 +17,9 @@ def shown() -> tuple[Source, Filters]:
     """The ledger and the filters of this run."""
     found: tuple[Source, Filters] = st.session_state["_shown"]
     return found
+
+
+def part_shown() -> str:
+    """The filters of this run for the name of a file; "" where a view has none."""
+    found = st.session_state.get("_shown")
+    return found[1].slug if found is not None and found[1].filtered else ""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import streamlit as st
 
 from billing.money import usd
 from dashboard.format import column_places, dollars
+from dashboard.shown import part_shown
 
+PARQUET = "application/vnd.apache.parquet"
+_HELP = {"FOCUS": "Every line behind these rows with the columns of FOCUS; they sum to the rows."}
 Kind = Literal["text", "count", "money", "when", "ratio"]
 _HEIGHT, _FRAME = 35, 3
 _MOST_HEIGHT = 560
@@ -54,6 +58,22 @@ class Table:
             )
         return out.getvalue().encode()
 
+    def parquet(self) -> bytes:
+        """The same with types: money as decimal numbers of nine places, times without a zone."""
+        import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+        from pyarrow import parquet
+
+        columns = {
+            f"{name}_usd" if column.kind == "money" else name: pa.array(
+                [_typed(column.kind, record[name]) for record in self.records],
+                type=_arrow_type(pa, column.kind),
+            )
+            for name, column in self.columns.items()
+        }
+        out = io.BytesIO()
+        parquet.write_table(pa.table(columns), out)
+        return out.getvalue()
+
     def shown(self) -> dict[str, list[Any]]:
         """The same as columns for the screen; money as USD numbers."""
         return {
@@ -94,12 +114,15 @@ def _config(column: Column, digits: int) -> Any:
             return kinds.TextColumn(column.title, **said)
 
 
-def show(table: Table, name: str, *, pick: bool = False) -> int | None:
-    """Draw a table with its download; the index of the record picked, if one is.
+def show(
+    table: Table, name: str, *, pick: bool = False, lines: Callable[[], bytes] | None = None
+) -> int | None:
+    """Draw a table with its downloads; the index of the record picked, if one is.
 
     Args:
         name: of the download, and unique on the page.
         pick: let one row be chosen.
+        lines: makes the lines behind rows of spend as FOCUS, where there are any.
     """
     options: dict[str, Any] = {
         "column_config": table.config(),
@@ -118,16 +141,47 @@ def show(table: Table, name: str, *, pick: bool = False) -> int | None:
         picked = rows[0] if rows else None
     else:
         st.dataframe(table.shown(), **options)
-    download(table, name)
+    download(table, name, lines)
     return picked
 
 
-def download(table: Table, name: str) -> None:
-    """A button that gives the table as CSV."""
-    st.download_button(
-        "Download CSV", table.csv, file_name=f"tokenweir-{name}.csv", mime="text/csv",
-        key=f"csv-{name}", icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+def download(table: Table, name: str, lines: Callable[[], bytes] | None = None) -> None:
+    """Buttons that give the table as files; each is made when it is asked for."""
+    start = file_start(name)
+    files = [
+        ("Download CSV", f"{start}.csv", "text/csv", table.csv),
+        ("Parquet", f"{start}.parquet", PARQUET, table.parquet),
+    ]
+    if lines is not None:
+        files.append(("FOCUS", f"{start}-focus.csv", "text/csv", lines))
+    with st.container(horizontal=True, gap="small"):
+        for label, file, mime, make in files:
+            st.download_button(
+                label, make, file_name=file, mime=mime, key=f"{label}-{name}", on_click="ignore",
+                icon=":material/download:", type="secondary", help=_HELP.get(label),
+            )  # fmt: skip
+
+
+def file_start(name: str) -> str:
+    """How a file's name begins: what it is, and the filters that it was made under."""
+    slug = part_shown()
+    return f"tokenweir-{name}-{slug}" if slug else f"tokenweir-{name}"
+
+
+def _typed(kind: Kind, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind == "money":
+        return Decimal(value).scaleb(-9)
+    return str(value) if kind == "text" else value
+
+
+def _arrow_type(pa: Any, kind: Kind) -> Any:
+    types = {
+        "money": pa.decimal128(38, 9), "count": pa.int64(), "ratio": pa.float64(),
+        "when": pa.timestamp("ms"), "text": pa.string(),
+    }  # fmt: skip
+    return types[kind]
 
 
 def _cell(kind: Kind, value: Any) -> str:

@@ -74,9 +74,10 @@ h2, h3 {{ font-size: 1.2rem !important; }}
 .weir-diff {{ white-space: pre-wrap; overflow-wrap: anywhere; max-height: 26rem; overflow: auto;
   font-size: .86rem; line-height: 1.5; padding: .6rem .8rem; border-radius: .4rem;
   border: 1px solid color-mix(in srgb, currentColor 18%, transparent); }}
-.weir-diff del {{ background: color-mix(in srgb, {COSTS} 22%, transparent);
+.weir-diff-legend > * {{ margin-right: .8em; font-size: .86rem; }}
+.weir-diff del, .weir-diff-legend del {{ background: color-mix(in srgb, {COSTS} 22%, transparent);
   text-decoration-color: {COSTS}; }}
-.weir-diff mark {{ color: inherit;
+.weir-diff mark, .weir-diff-legend mark {{ color: inherit;
   background: color-mix(in srgb, {TOKENMAXXED} 30%, transparent); }}
 .weir-fold {{ opacity: .65; font-weight: 500; font-style: italic; }}
 .weir-strip {{ position: relative; height: 1.1rem; border-radius: .25rem; overflow: hidden;

@@ -74,7 +74,8 @@ def page() -> None:
         )  # fmt: skip
     rows, closing = source.charged(month, by), source.closing_of(month)
     st.html(lead(in_words(month, rows, closing)))
-    tables.show(table_of(rows, by), f"chargeback-{month}-{by}")
+    lines = lambda: downloads.text_file(source, month, focus=True)  # noqa: E731 - made when asked
+    tables.show(table_of(rows, by), f"chargeback-{month}-{by}", lines=lines)
     _close(month, closing)
     _take_away(source, month)
 

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from billing.reports import Row
 from billing.savings import Badge
 from billing.savings_report import ROUTED, Report, in_words
-from dashboard import charts, charts_time, states, tables, words
+from dashboard import charts, charts_time, downloads, states, tables, words
 from dashboard.data import Source
 from dashboard.filters import Filters
 from dashboard.format import money, percent, plain
@@ -109,7 +109,7 @@ def page() -> None:
         st.html(legend("paid", "tokenmaxxed"))
         st.altair_chart(charts.by_day(days), key="chart-day")
     trend = st.container()
-    tables.show(table_of(actions), "by-action")
+    tables.show(table_of(actions), "by-action", lines=downloads.focus_of(source, scope))
     _before(later.before, source, chosen, whole)
     found = source.savings(scope)
     if found.savings.badge is Badge.MEASURED:

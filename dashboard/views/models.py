@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from billing.reports import Row
-from dashboard import charts_models, states, tables
+from dashboard import charts_models, downloads, states, tables
 from dashboard.format import count, money, percent
 from dashboard.known import KINDS, Card, known
 from dashboard.shown import shown
@@ -84,7 +84,7 @@ def page() -> None:
     rows = source.grouped("model", chosen.scope())
     if rows:
         st.html(lead(in_words(rows)))
-        tables.show(use_of(rows), "models")
+        tables.show(use_of(rows), "models", lines=downloads.focus_of(source, chosen.scope()))
     else:
         states.no_match(chosen.words)
     st.subheader(

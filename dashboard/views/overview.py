@@ -12,7 +12,7 @@ from billing.accounts import ORGANISATION
 from billing.budget import WindowFigures
 from billing.forecast import FEWEST_DAYS, HISTORY_DAYS, Forecast, month_end, runs_out
 from billing.reports import Row
-from dashboard import charts_time, data, states, tables
+from dashboard import charts_time, data, downloads, states, tables
 from dashboard.data import Source
 from dashboard.filters import Filters, day_words
 from dashboard.format import age, money, percent, plain
@@ -172,7 +172,8 @@ def _changes(source: Source, chosen: Filters, month: Month) -> None:
     if not now and not before:
         st.caption("Nothing was paid over these days in either month.")
         return
-    tables.show(table_of(now, before), "changes")
+    this = chosen.between(month.first, month.today)
+    tables.show(table_of(now, before), "changes", lines=downloads.focus_of(source, this))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import streamlit as st
 
 from billing.browse import Entry
 from billing.reports import Scope
-from dashboard import detail, filters, states, tables
+from dashboard import detail, downloads, filters, states, tables
 from dashboard.data import LISTED, Source
 from dashboard.format import count, moment, plain
 from dashboard.shown import shown
@@ -60,7 +60,10 @@ def page() -> None:
     total = len(entries) if text or session else source.overall(scope).requests
     newest = f", the newest {LISTED:,} shown" if total > len(entries) else ""
     st.html(lead(f"{count(total, 'request')}{newest}. Pick a row to see its receipt."))
-    picked = tables.show(table_of(entries, source.zone), "requests", pick=True)
+    whole = downloads.focus_of(source, scope) if total == len(entries) else None
+    picked = tables.show(
+        table_of(entries, source.zone), "requests", pick=True, lines=None if text else whole
+    )
     _linked(source, None if picked is None else entries[picked].request_id)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from billing.budget import WindowFigures
 from billing.reports import Row
-from dashboard import charts, data, path, states, tables
+from dashboard import charts, data, downloads, path, states, tables
 from dashboard.filters import Filters
 from dashboard.format import count, money, percent, plain
 from dashboard.shown import shown
@@ -107,7 +109,8 @@ def page() -> None:
         st.html(lead(in_words(rows, group, chosen.words, others)))
         st.html(legend("paid", "tokenmaxxed"))
         st.altair_chart(charts.by_group(rows, group), key="chart-group")
-        _down(source, rows, group)
+        lines = downloads.focus_of(source, chosen.scope())
+        _down(source, rows, group, lines)
     else:
         states.no_match(chosen.words)
     st.subheader("Budgets now", help="The windows that the gate itself checks, not the filters.")
@@ -122,7 +125,9 @@ def _rows(source: data.Source, group: str, chosen: Filters) -> tuple[list[Row], 
     return top.rows, top.others
 
 
-def _down(source: data.Source, rows: list[Row], group: str) -> None:
+def _down(
+    source: data.Source, rows: list[Row], group: str, lines: Callable[[], bytes] | None
+) -> None:
     """The table; a row picked is opened: a team's projects, their keys, sessions, requests."""
     below = path.next_of(group)
     leads = below is not None or group == "session"
@@ -132,7 +137,7 @@ def _down(source: data.Source, rows: list[Row], group: str) -> None:
         what = "requests" if below is None else f"{below}s"
         st.caption(f"Pick a row to open its {what}.")
     name = f"by-{group}"
-    picked = tables.show(table_of(rows, group), name, pick=leads)
+    picked = tables.show(table_of(rows, group), name, pick=leads, lines=lines)
     if picked is None or not leads:
         return
     path.pick(group, rows[picked].label)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import Key, config_for, free_port, start
+from pyarrow import parquet
 from sharing import receipt
 
 from billing.ledger import HoldRequest, Ledger
@@ -43,6 +44,7 @@ QUIET = (
     "--disable-sync",
 )
 PATIENCE_MS = 60_000
+BELOW = {"project": "key", "key": "session"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         one = replace(
             receipt(f"R{number:02d}", 1_000_000 * (number + 1), clock[0]),
             team="search" if number % 4 == 0 else "support",
+            project="chat",
+            key="chat-prod",
+            session=f"s-{number // 4}",
+            session_key=f"s-{number // 4}",
             baseline_nano=3_000_000 * (number + 1),
         )
         request = HoldRequest(one.request_id, path, None, 0, clock[0], "m", "u")
@@ -125,6 +131,19 @@ def figure(page: Page, label: str) -> str:
     return metric.get_by_test_id("stMetricValue").inner_text()
 
 
+def pick_first(page: Page) -> None:
+    """Pick the first row of the first table: a canvas, whose first column of boxes picks."""
+    table = page.get_by_test_id("stDataFrame").locator("canvas").first
+    table.click(position={"x": 16, "y": 52}, force=True)
+
+
+def downloaded(page: Page, button: str) -> tuple[str, bytes]:
+    """The name and the bytes of the file that a button gives."""
+    with page.expect_download(timeout=PATIENCE_MS) as waiting:
+        page.get_by_role("button", name=button, exact=True).click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
 def test_from_the_first_screen_to_a_receipt_and_a_file(dashboard: Shown, browser: Browser) -> None:
     """Open, filter, follow the link, pick a request, download: always the ledger's own sums."""
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
@@ -148,21 +167,61 @@ def test_from_the_first_screen_to_a_receipt_and_a_file(dashboard: Shown, browser
     page.get_by_role("link", name="Requests").click()
     expect(page.locator("h1")).to_have_text("Requests", timeout=PATIENCE_MS)
     settled(page)
-    with page.expect_download(timeout=PATIENCE_MS) as waiting:
-        page.get_by_role("button", name="Download CSV").click()
-    text = Path(waiting.value.path()).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO(text)))
     ours = {one.request_id: one for one in dashboard.receipts if one.team == "search"}
+    name, data = downloaded(page, "Download CSV")
+    rows = list(csv.DictReader(io.StringIO(data.decode())))
+    assert re.fullmatch(r"tokenweir-requests-.*_team-search\.csv", name)
     assert {row["request_id"] for row in rows} == set(ours)
     assert all(nano(row["paid_usd"]) == ours[row["request_id"]].cost_nano for row in rows)
 
-    # The table is a canvas: its first column of boxes picks a row.
-    table = page.get_by_test_id("stDataFrame").locator("canvas").first
-    table.click(position={"x": 16, "y": 52}, force=True)
+    name, data = downloaded(page, "Parquet")
+    typed = parquet.read_table(io.BytesIO(data)).to_pylist()
+    assert name.endswith("_team-search.parquet")
+    paid = {row["request_id"]: nano(str(row["paid_usd"])) for row in typed}
+    assert paid == {one: ours[one].cost_nano for one in ours}
+
+    name, data = downloaded(page, "FOCUS")
+    billed = [nano(row["BilledCost"]) for row in csv.DictReader(io.StringIO(data.decode()))]
+    assert name.endswith("_team-search-focus.csv")
+    assert sum(billed) == dashboard.paid("search")
+
+    pick_first(page)
     newest = max(ours)
     expect(page.get_by_text(f"Receipt {newest}").first).to_be_visible(timeout=PATIENCE_MS)
     expect(page).to_have_url(re.compile(f"request={newest}"), timeout=PATIENCE_MS)
     settled(page)
+    page.close()
+
+
+def test_from_a_team_down_to_a_request_by_clicks(dashboard: Shown, browser: Browser) -> None:
+    """Team, project, key, session, request: each click narrows, and the address says so."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1400})
+    page.goto(f"{dashboard.url}/teams?period=All+time&team=support")
+    settled(page)
+    page.get_by_role("radio", name="project", exact=True).click()
+    for step, label in (("project", "chat"), ("key", "chat-prod")):
+        expect(page.get_by_text(f"Pick a row to open its {BELOW[step]}s")).to_be_visible(
+            timeout=PATIENCE_MS
+        )
+        settled(page)
+        pick_first(page)
+        expect(page).to_have_url(re.compile(f"{step}={label}"), timeout=PATIENCE_MS)
+    expect(page.get_by_text("Pick a row to open its requests")).to_be_visible(timeout=PATIENCE_MS)
+    settled(page)
+    pick_first(page)
+    expect(page.locator("h1")).to_have_text("Requests", timeout=PATIENCE_MS)
+    expect(page).to_have_url(re.compile("session="), timeout=PATIENCE_MS)
+    settled(page)
+    pick_first(page)
+    expect(page).to_have_url(re.compile("request=R"), timeout=PATIENCE_MS)
+    address = page.url
+    again = browser.new_page()
+    again.goto(address)
+    settled(again)
+    expect(again.get_by_text("Receipt R").first).to_be_visible(timeout=PATIENCE_MS)
+    for step in ("project: chat", "key: chat-prod"):
+        expect(again.get_by_role("button", name=step).first).to_be_visible(timeout=PATIENCE_MS)
+    again.close()
     page.close()
 
 

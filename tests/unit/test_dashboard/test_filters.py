@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dashboard.filters import Filters, span_of
+from dashboard.filters import Filters, everything, span_of
 
 _TODAY = date(2025, 3, 10)
 
@@ -52,3 +52,11 @@ def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
     assert (before.first, before.last) == (date(2026, 11, 1), date(2026, 11, 7))
     assert (before.team, before.model) == ("t", "m")
     assert Filters("x", None, None, None, None, ZoneInfo("UTC")).previous() is None
+
+
+def test_a_file_is_named_after_its_filters() -> None:
+    """Days, team, model and the path; what no file system likes is a dash."""
+    made = Filters("Chosen days", date(2026, 10, 1), date(2026, 10, 31), "support", "a/b",
+                   ZoneInfo("UTC"), (("project", ""), ("key", "x:1")))  # fmt: skip
+    assert made.slug == "2026-10-01_2026-10-31_team-support_model-a-b_project-none_key-x-1"
+    assert everything(ZoneInfo("UTC")).slug == "all-time"

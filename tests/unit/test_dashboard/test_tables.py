@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
+from decimal import Decimal
+
+from pyarrow import parquet
 
 from dashboard.tables import Column, Table
 
@@ -52,3 +55,18 @@ def test_the_screen_leaves_hidden_columns_out() -> None:
     """What stands only in the download is not drawn."""
     table = Table(_COLUMNS, [{"name": "a", "at": None, "paid": 5, "secretly": "x"}])
     assert list(table.shown()) == ["name", "at", "paid"]
+
+
+def test_parquet_has_the_same_amounts_as_decimals() -> None:
+    """Every column of the CSV with its type; no cent is a float."""
+    when = datetime(2025, 3, 3, 12)  # noqa: DTZ001 - tables show wall time
+    table = Table(
+        _COLUMNS,
+        [
+            {"name": "a", "at": when, "paid": 1_000_000_001, "secretly": "x"},
+            {"name": "b", "at": None, "paid": None, "secretly": ""},
+        ],
+    )
+    first, second = parquet.read_table(io.BytesIO(table.parquet())).to_pylist()
+    assert first == {"name": "a", "at": when, "paid_usd": Decimal("1.000000001"), "secretly": "x"}
+    assert (second["at"], second["paid_usd"]) == (None, None)
