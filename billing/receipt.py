@@ -29,6 +29,8 @@ SHADOW_LINES, JUDGE_LINES = "gateway:shadow:", "gateway:judge:"
 HELD = "hold"
 """Component of a charge at the hold, one nano-dollar a unit: what was metered is unknown."""
 HELD_RATE = "0.001"
+ANSWERED = "cache"
+"""The action of a request whose answer was kept from an earlier one: nothing was asked."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PROMPT = frozenset(
     {
@@ -149,6 +151,8 @@ class Receipt:
     @property
     def saved_by(self) -> Mapping[str, int] | None:
         """The saving by cause, in order; the parts add up to ``saved_nano``. None if not split."""
+        if self.action == ANSWERED and self.saved_nano is not None:
+            return {"answers": self.saved_nano}
         if self.saved_trim_nano is None:
             return None
         return {

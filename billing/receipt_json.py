@@ -108,7 +108,7 @@ def from_json(row: Mapping[str, Any]) -> Receipt:
 
 def _cause(row: Mapping[str, Any], name: str) -> int | None:
     causes = row.get("saved_by")
-    return nano(causes[name]) if causes else None
+    return nano(causes[name]) if causes and name in causes else None
 
 
 def _line_json(line: Line) -> dict[str, Any]:

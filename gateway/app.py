@@ -26,6 +26,7 @@ from billing.errors import BillingError
 from gateway import media
 from gateway.admission import Admission
 from gateway.ahead import Ahead
+from gateway.answers_store import Answers
 from gateway.batches import Batches
 from gateway.errors import ConfigError, GatewayError, MethodNotAllowed, NotFound, place, render
 from gateway.grant_watch import GrantWatch
@@ -188,6 +189,7 @@ class App:
         self.shell.workers.close()
         await asyncio.to_thread(self.shell.ledger.close)
         await asyncio.to_thread(self.shell.bodies.close)
+        self.shell.answers.close()
         self.shell.rates.close()
         if self.shell.peers is not None:
             self.shell.peers.publish(self.shell.telemetry.page(0))
@@ -352,6 +354,7 @@ def create_app(
         notifier=notifier,
         replies=Replies(desk, clock),
         bodies=Bodies(settings.database, clock, lambda said: telemetry.bodies.labels(said).inc()),
+        answers=Answers(settings.database),
         batches=Batches(settings.database, ledger, lambda: shell.snapshot, clock),
         kit_for=kits.kit_for,
         clock=clock,

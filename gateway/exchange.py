@@ -40,6 +40,7 @@ class ClientHeaders:
     wire: str | None = None
     content_length: int | None = None
     content_encoding: str | None = None
+    cache: str = "use"
 
 
 @record(frozen=True, slots=True)

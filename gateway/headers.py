@@ -23,6 +23,7 @@ _READ = frozenset(
         b"authorization", b"x-api-key", b"content-length", b"content-encoding",
         b"idempotency-key", b"x-weir-mode", b"x-weir-fit", b"x-weir-session", b"x-weir-task",
         b"x-weir-user", b"x-weir-tags", b"x-weir-max-cost-usd", b"x-weir-wire",
+        b"cache-control",
     }
 )  # fmt: skip
 _NAME = re.compile(r"[\x20-\x7e]{1,200}")
@@ -69,7 +70,16 @@ def read(raw: RawHeaders) -> ClientHeaders:
         wire=wire,
         content_length=int(length) if length is not None and length.isdecimal() else None,
         content_encoding=get(b"content-encoding"),
+        cache=_cache(get(b"cache-control")) if b"cache-control" in found else "use",
     )
+
+
+def _cache(value: str | None) -> str:
+    """`off`: an answer is neither given from what is kept, nor kept; `refresh`: only kept."""
+    said = (value or "").lower()
+    if "no-store" in said:
+        return "off"
+    return "refresh" if "no-cache" in said or "max-age=0" in said else "use"
 
 
 def _getter(found: Mapping[bytes, bytes]):  # type: ignore[no-untyped-def]  # a local shorthand

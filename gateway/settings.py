@@ -93,6 +93,14 @@ class ServerSection(_Strict):
     hold_expiry_seconds: float | None = Field(default=None, gt=0)
 
 
+class AnswersSection(_Strict):
+    """Answers that are kept for the same request of the same key."""
+
+    exact: bool = False
+    ttl_seconds: float = Field(default=3600, gt=0, le=30 * 86400)
+    max_mb: float = Field(default=256, gt=0, le=65536)
+
+
 class RootSection(BillingSection):
     """The whole file; the billing sections (teams, keys, budgets) stand at its top level."""
 
@@ -106,6 +114,7 @@ class RootSection(BillingSection):
     routing: RoutingSection = RoutingSection()
     fit: FitSection = FitSection()
     notify: NotifySection = NotifySection()
+    answers: AnswersSection = AnswersSection()
 
     @field_validator("database")
     @classmethod
@@ -153,6 +162,7 @@ class Settings:
     contracts: Contracts
     ceiling: PriceTerms | None
     notify: NotifySection
+    answers: AnswersSection
     hash: str
     weights: Correction | None = None
 
@@ -204,6 +214,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
         accounts=accounts,
         contracts=contracts,
         notify=root.notify,
+        answers=root.answers,
         weights=weights,
         ceiling=None if root.prices.unpriced == "reject" else root.prices.unpriced,
         hash="sha256:"

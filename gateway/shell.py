@@ -14,6 +14,7 @@ from billing.untouched import Norms
 from compressor.kit import Kit
 from gateway.admission import Admission
 from gateway.ahead import Ahead
+from gateway.answers_store import Answers
 from gateway.batches import Batches
 from gateway.behind import Behind
 from gateway.idempotency import Replies
@@ -49,6 +50,7 @@ class Shell:
     replies: Replies
     bodies: Bodies
     batches: Batches
+    answers: Answers
     shadow: ShadowCache = field(default_factory=ShadowCache)
     grants: tuple[Grant, ...] = ()
     peers: Peers | None = None

@@ -65,6 +65,10 @@ SECTIONS = {
         "A virtual key. `NAME: sha256:...` alone is the same as `NAME: { hash: sha256:... }`.",
     ),
     "PricesConfig": ("`prices`", "The price book."),
+    "AnswersSection": (
+        "`answers`",
+        "Answers that are kept for the same request. Off by default.",
+    ),
     "NotifySection": (
         "`notify`",
         "Where `notify` rungs are told: every channel named here, once a window and rung.",
@@ -130,6 +134,10 @@ TEXTS = {
     "does not fit in what this process has claimed, `open 5m` goes on by the last figures.",
     "ServerSection.host": "Address to listen on.",
     "ServerSection.port": "0 picks a free one.",
+    "AnswersSection.exact": "The same request of the same key, under the same configuration, "
+    "gets the answer that it got before; nothing is asked or paid.",
+    "AnswersSection.ttl_seconds": "How long an answer is kept.",
+    "AnswersSection.max_mb": "How much all kept answers may take, sealed; the oldest go first.",
     "ServerSection.max_body_mb": "Larger bodies are refused with 413.",
     "ServerSection.max_file_mb": "Larger uploads to `/v1/files` are refused with 413.",
     "ServerSection.max_concurrent": "Requests at once; more are refused with 503.",
@@ -263,6 +271,7 @@ TEXTS = {
     "KeyConfig.budget": "Budgets of this key alone.",
     "KeyConfig.limits": "Ceilings of this key alone, see `limits`.",
     "RootSection.notify": "See `notify`.",
+    "RootSection.answers": "See `answers`.",
     "NotifySection.webhook": "An address that gets one JSON POST a message; its `text` is what "
     "chat services show.",
     "NotifySection.smtp": "See `notify.smtp`.",

@@ -13,6 +13,7 @@ from billing.errors import LedgerUnavailable
 from gateway import auth
 from gateway import headers as header_rules
 from gateway.admission import Receive, read_body
+from gateway.answers import remembered
 from gateway.errors import ClientGone, param_of, place, render, row_for
 from gateway.exchange import Caller, ClientHeaders, Exchange
 from gateway.ids import new_id
@@ -42,7 +43,7 @@ class Outbox:
 
 
 async def serve(
-    shell: Shell, scope: Scope, receive: Receive, send: Send, wire: str, work: Work = handle
+    shell: Shell, scope: Scope, receive: Receive, send: Send, wire: str, work: Work | None = None
 ) -> None:
     """One request from headers to the last byte; every error becomes the wire's own."""
     at_ms = shell.clock()
@@ -55,6 +56,7 @@ async def serve(
     )
     outbox = Outbox(send)
     try:
+        work = work or (remembered if shell.snapshot.settings.answers.exact else handle)
         await _admitted(shell, ex, (scope, receive), outbox, work)
     except asyncio.CancelledError:
         task = asyncio.current_task()

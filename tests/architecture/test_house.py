@@ -92,6 +92,8 @@ TESTED_BY = {
     "gateway/media.py": "tests/integration/test_media.py",
     "gateway/media_bill.py": "tests/integration/test_media.py",
     "gateway/media_price.py": "tests/integration/test_media.py",
+    "gateway/answers.py": "tests/integration/test_answers.py",
+    "gateway/answers_store.py": "tests/integration/test_answers.py",
     "gateway/most.py": "tests/unit/test_gateway/test_pipeline.py",
     "router/errors.py": "tests/unit/test_gateway/test_errors.py",
     "billing/errors.py": "tests/unit/test_gateway/test_errors.py",
