@@ -209,15 +209,8 @@ def messages_usage(raw: Mapping[str, object], *, convention: Convention = "exclu
     )
 
 
-_TOTALS = frozenset(
-    {
-        "prompt_tokens",
-        "completion_tokens",
-        "total_tokens",
-        "prompt_tokens_details",
-        "completion_tokens_details",
-    }
-)
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_TOTALS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", *_DETAILS})
 
 
 def _usual(raw: Mapping[str, object]) -> Usage | None:
@@ -228,8 +221,8 @@ def _usual(raw: Mapping[str, object]) -> Usage | None:
     if not raw.keys() <= _TOTALS:
         return None
     prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
-    cached = _alone("cached_tokens", raw.get("prompt_tokens_details"))
-    reasoning = _alone("reasoning_tokens", raw.get("completion_tokens_details"))
+    cached = _alone("cached_tokens", raw.get(_DETAILS[0]))
+    reasoning = _alone("reasoning_tokens", raw.get(_DETAILS[1]))
     if type(prompt) is not int or type(completion) is not int:
         return None
     if not (0 <= cached <= prompt <= MAX_TOKENS and 0 <= reasoning <= completion <= MAX_TOKENS):
