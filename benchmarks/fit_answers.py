@@ -40,7 +40,7 @@ from compressor.recipe import Recipe, Way  # noqa: E402
 from compressor.tokens import TokenCounter, load_counter  # noqa: E402
 
 ANSWER_CHARS = 40
-NEW_TOKENS = 32
+NEW_TOKENS = 64  # 32 cut prices and long identifiers off
 SAMPLES = 10_000
 ASKED = "Answer in a few words, from the text only."
 GAP = "\n[...]\n"
@@ -153,13 +153,13 @@ class Journal:
 
 
 def is_right(reply: str, answers: tuple[str, ...]) -> bool:
-    """Whether one of the answers stands in the reply, case and punctuation aside."""
+    """Whether one of the answers stands in the reply, case, punctuation and underscores aside."""
     said = f" {_plain(reply)} "
     return any(f" {_plain(answer)} " in said for answer in answers)
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
 
 
 def interval(
@@ -227,11 +227,14 @@ def main() -> int:
     end = time.monotonic() + 60 * arguments.minutes
     found: list[dict[str, Any]] = []
     for pair in pairs(arguments.file, Kit(load_counter("o200k_base")), arguments.tokens):
-        row = journal.answered(pair, model.answer if time.monotonic() < end else None)
-        if row is None or len(found) >= arguments.most:
+        may_ask = time.monotonic() < end
+        row = journal.answered(pair, model.answer if may_ask else None)
+        if row is None:
             break
         found.append(row)
         print(".", end="", file=sys.stderr, flush=True)
+        if len(found) >= arguments.most:
+            break
     if not found:
         print("no question could be asked in the time given", file=sys.stderr)
         return 1
