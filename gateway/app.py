@@ -314,6 +314,11 @@ async def _refuse(send: Send, error: GatewayError) -> None:
     await send_plain(send, rendered.status, rendered.headers, rendered.body)
 
 
+def _admission(settings: Settings) -> Admission:
+    server = settings.server
+    return Admission(server.max_concurrent, int(server.max_body_mb * 1024 * 1024))
+
+
 def create_app(
     settings: Settings,
     *,
@@ -345,10 +350,7 @@ def create_app(
         upstreams=upstreams or {name: build_upstream(spec) for name, spec in specs.items()},
         workers=workers,
         ahead=Ahead(workers.helpers),
-        admission=Admission(
-            max_concurrent=settings.server.max_concurrent,
-            max_body_bytes=int(settings.server.max_body_mb * 1024 * 1024),
-        ),
+        admission=_admission(settings),
         telemetry=telemetry,
         desk=desk,
         notifier=notifier,
