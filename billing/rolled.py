@@ -8,6 +8,7 @@ that sees one state of the database throughout (``reader.reading``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -117,8 +118,8 @@ def between(part: Part) -> list[Any]:
 def tail(done: int, scope: Scope) -> list[Any]:
     """Receipts in scope that are not rolled up, as conditions.
 
-    Their place in the order of posting finds them; an index on the time would be the
-    slower way, so none applies to it here.
+    Their place in the order of posting finds them; an index on the time or the team would be
+    the slower way (a team's receipts may be millions), so none applies to these here.
     """
     start, end = bounds(scope)
     posted = RECEIPTS.c.posted_ms + 0
@@ -127,7 +128,9 @@ def tail(done: int, scope: Scope) -> list[Any]:
         wanted.append(posted >= start)
     if end is not None:
         wanted.append(posted < end)
-    return [*wanted, *scope.named()]
+    if scope.team is not None:
+        wanted.append(RECEIPTS.c.team + "" == scope.team)
+    return [*wanted, *replace(scope, team=None).named()]
 
 
 def sums(table: Any, names: Iterable[str] = _EVERY) -> list[Any]:
