@@ -129,6 +129,8 @@ async def think(
     ``paying``: summaries that cost money may be made, each one held and billed.
     """
     question = _question(shell, snapshot, ex, request)
+    if paying and snapshot.settings.routing.explore is not None:
+        question = replace(question, draw=shell.recall.draw(snapshot, ex.request_id, ex.at_ms))
     if shell.feed is not None and shell.recall.stale(ex.session_key, request):
         await shell.feed.catch_up()
     kit = shell.kit_for(snapshot, question.caller.key.team, request.facts.requested_model)

@@ -32,6 +32,7 @@ from gateway.wire.servable import servable
 from router.complexity import Complexity
 from router.decide import ModelOption, Situation, decide
 from router.errors import NoCandidate, UnknownModel
+from router.explore import explored
 from router.need import Need, classify
 from router.plan import Candidate, Plan
 from router.policy import RoutePolicy
@@ -45,7 +46,10 @@ JSON_KEY_CHARS = 80  # a text with fewer characters to a key is mostly JSON
 
 @record(frozen=True, slots=True)
 class Question:
-    """One request in its surroundings, as ``prepare`` needs it."""
+    """One request in its surroundings, as ``prepare`` needs it.
+
+    ``draw`` (0 to 1) decides whether exploration turns its choice round; None: it does not.
+    """
 
     request: ChatRequest
     caller: Caller
@@ -56,6 +60,7 @@ class Question:
     recall: Recall | None = None
     session_key: str = ""
     craft: Craft = HERE
+    draw: float | None = None
 
 
 def check_model(snapshot: Snapshot, model: str) -> None:
@@ -118,6 +123,9 @@ def think_over(snapshot: Snapshot, question: Question, kit: Kit | None) -> Thoug
     if lossless is not None:
         situation = replace(situation, lossless_tokens=lossless.prompt_tokens)
     plan = _decided(snapshot, question.caller.key, situation)
+    section = snapshot.settings.routing.explore
+    if question.draw is not None and section is not None:
+        plan = explored(situation, plan, question.draw, float(section.share))
     return Thought(situation, plan, looked.prefixes, lossless, recalled)
 
 

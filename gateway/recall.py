@@ -7,11 +7,13 @@ reads it (from any thread); a settled request writes it, on the event loop, as o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from billing.errors import PriceMissing
+from billing.money import nano
 from billing.record import record
 from billing.shadow_cache import Prefix
 from compressor.measure import Measurement
@@ -48,6 +50,7 @@ from router.warmth import (
 MILLION = 1_000_000
 SOON_MS = 60_000  # how old a prefix is when a conversation goes on quickly
 Sources = Mapping[str, tuple[Owner, CacheTerms]]
+EXPLORED = ""  # one budget for all keys
 AGAIN_MS = 600_000  # the same prompt within it was not answered well
 
 
@@ -88,6 +91,7 @@ class Recall:
     savings: SavingsBook = field(default_factory=SavingsBook)
     tasks: TaskBook = field(default_factory=TaskBook)
     escalations: Escalations = field(default_factory=Escalations)
+    tried: Escalations = field(default_factory=Escalations)
     goals: Goals = field(default_factory=Goals)
     _sources: tuple[Snapshot | None, Sources, Sources] = (None, {}, {})
 
@@ -207,6 +211,14 @@ class Recall:
             and self.escalations.spent_nano(asker.key, asker.at_ms) >= limit,
         )
 
+    def draw(self, snapshot: Snapshot, request_id: str, at_ms: int) -> float | None:
+        """A number from 0 to 1 that is the request's own; None once the day's budget is spent."""
+        section = snapshot.settings.routing.explore
+        if section is None or self.tried.spent_nano(EXPLORED, at_ms) >= nano(section.budget_usd):
+            return None
+        digest = hashlib.blake2b(b"explore\x00" + request_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
     def stale(self, session_key: str, request: ChatRequest) -> bool:
         """Whether another process may have answered this conversation's last request."""
         answers = request_number(request.conversation) - 1
@@ -236,6 +248,8 @@ class Recall:
         report = event.get("report")
         if report is not None:
             self.warm.learn(owner, CacheReport(Found(report[0], report[1]), *report[2:]))
+        if event.get("tried"):
+            self.tried.note(EXPLORED, event["tried"], at_ms)
         if event.get("up"):
             self.escalations.note(key, event["up"], at_ms)
         if event.get("goal"):

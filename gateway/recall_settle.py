@@ -104,6 +104,7 @@ def settled_event(
         "baseline": receipt.baseline_nano if receipt.arm == "routed" else None,
         "cost": receipt.cost_nano,
         "up": _went_up(ex, receipt, prepared),
+        "tried": _tried(receipt, prepared),
     }
 
 
@@ -160,6 +161,17 @@ def _went_up(ex: Exchange, receipt: Receipt, prepared: Prepared) -> int:
     costs = [c.expected_nano for c in prepared.plan.candidates if _plain_small(c)]
     known = [cost for cost in costs if cost is not None]
     return max(0, receipt.cost_nano - min(known)) if known else 0
+
+
+def _tried(receipt: Receipt, prepared: Prepared) -> int:
+    """What exploring has put at stake: what it cost more, or an answer that may be worthless."""
+    plan = prepared.plan
+    if plan.chance == 1 or not any(reason.code == "explored" for reason in plan.reasons):
+        return 0
+    if plan.choice.tier is Tier.SMALL:
+        return receipt.cost_nano
+    instead = plan.fallbacks[0].expected_nano if plan.fallbacks else None
+    return max(0, receipt.cost_nano - (instead or 0))
 
 
 def _plain_small(candidate: Candidate) -> bool:

@@ -77,6 +77,8 @@ def recorded(situation: Situation, plan: Plan) -> dict[str, object]:
     if situation.facts.human_turns > 1:  # what may be remembered hangs on where turns end
         made["sizes"] = list(messages)
     made["plan"] = choice_row(plan.choice)
+    if plan.chance < 1:
+        made["chance"] = round(plan.chance, 6)
     if plan.would is not None:
         made["would"] = choice_row(plan.would)
     return made

@@ -133,6 +133,16 @@ def logged(url: str, span: Range, settings: Settings, limit: float) -> Iterator[
             yield row
 
 
+def _chance(
+    decision: Mapping[str, Any], held: float, *, small: bool, wanted: bool, arm: str
+) -> float:
+    """How likely what was done was: the holdout first, then exploration (``chance``)."""
+    if arm == "holdout":
+        return held if wanted and held else 1.0
+    done = float(decision.get("chance", 1.0))
+    return (1 - held) * done if small else 1 - (1 - held) * (1 - done)
+
+
 def _logged(receipt: Receipt, good: float, small: set[str], limit: float) -> Logged | None:
     decision: Mapping[str, Any] = receipt.decision
     if not readable(decision) or receipt.arm not in ("routed", "holdout"):
@@ -149,9 +159,7 @@ def _logged(receipt: Receipt, good: float, small: set[str], limit: float) -> Log
     weak = score.get("weak") is not None
     is_small = receipt.served_model in small
     wanted = is_small or (receipt.arm == "holdout" and not weak and score["gain"] <= limit)
-    chance = 1.0
-    if wanted and held:
-        chance = 1 - held if is_small else held
+    chance = _chance(decision, held, small=is_small, wanted=wanted, arm=receipt.arm)
     return Logged(
         small=is_small,
         chance=chance,

@@ -95,7 +95,8 @@ class Plan:
     ``fallbacks`` are tried in order when the choice cannot be carried out (its fit
     refuses, or its upstream fails before the first byte); the request whole to the
     asked-for model is always among choice and fallbacks when it fits there.
-    ``would`` is set in observe mode: what would have been chosen.
+    ``would`` is set in observe mode: what would have been chosen. ``chance`` is how likely
+    this choice was where exploration might have turned it round.
     """
 
     choice: Candidate
@@ -106,3 +107,4 @@ class Plan:
     baseline_nano: int | None
     max_output_tokens: int
     would: Candidate | None = None
+    chance: float = 1.0

@@ -129,13 +129,30 @@ class ShadowSection(_Section):
         return budget
 
 
+class ExploreSection(_Section):
+    """``routing.explore:``: a share of choices that the score alone made is turned round.
+
+    ``budget_usd`` is what may be put at stake in a UTC day.
+    """
+
+    share: Share
+    budget_usd: Decimal = Field(gt=0)
+
+    @field_validator("share")
+    @classmethod
+    def _some(cls, share: Decimal) -> Decimal:
+        if not 0 < share <= Decimal("0.5"):
+            raise ValueError("explore a share above 0% and up to 50%")
+        return share
+
+
 class RoutingSection(_Section):
     """``routing:``. ``baseline`` is what ``model: auto`` is compared with.
 
     ``escalations``: USD that one key may spend in a UTC day on going up under ``auto``.
     ``escalate``: whether a cheaper answer that fails a plain check is asked for once more.
     ``shadow``: labels from asking twice; None for none. ``weights``: the path of a file that
-    `weir router train` wrote.
+    `weir router train` wrote. ``explore``: now and then the other choice; None for never.
     """
 
     mode: Literal["route", "observe"] = "route"
@@ -145,6 +162,7 @@ class RoutingSection(_Section):
     escalate: Literal["on_fault", "never"] = "on_fault"
     shadow: ShadowSection | None = None
     weights: str | None = None
+    explore: ExploreSection | None = None
 
     @property
     def escalations_nano(self) -> int | None:

@@ -47,6 +47,10 @@ SECTIONS = {
         ),
     ),
     "RoutingSection": ("`routing`", "Which model."),
+    "ExploreSection": (
+        "`routing.explore`",
+        "Trying the other choice now and then, so that others can be judged. Off by default.",
+    ),
     "ShadowSection": (
         "`routing.shadow`",
         (
@@ -222,6 +226,11 @@ TEXTS = {
     "RoutingSection.mode": "`observe` changes nothing and records what would be done; `route` "
     "acts on it.",
     "RoutingSection.baseline": "The model that `model: auto` is compared with.",
+    "RoutingSection.explore": "See `routing.explore`. None: nothing is tried.",
+    "ExploreSection.share": "Of the requests whose choice of a small or the asked-for model only "
+    "the score decided, such as `1%`: so many go the other way.",
+    "ExploreSection.budget_usd": "What may be put at stake in a UTC day, in a process and those it "
+    "shares memory with: what a larger model cost more, and small answers that were only tried.",
     "RoutingSection.weights": "A file that `weir router train` wrote, relative to this one: what "
     "your own labels add to the shipped score. Without the line the shipped score decides.",
     "RoutingSection.shadow": "See `routing.shadow`. None: nothing is asked twice.",

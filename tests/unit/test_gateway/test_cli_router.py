@@ -20,9 +20,12 @@ from billing.outcomes import Outcome
 from gateway.app import create_app
 from gateway.auth import hash_of
 from gateway.cli import app
+from gateway.replay_log import Range, receipts
+from gateway.router_report import logged
 from gateway.settings import parse
 from gateway.snapshot import build_snapshot
 from router.complexity import bundled_complexity
+from router.learning_ope import doubly_robust, threshold
 from router.plan import RequestFacts
 
 RUN = CliRunner()
@@ -275,3 +278,38 @@ def test_train_reads_outcomes_from_the_ledger(tmp_path: Path) -> None:
     assert said["by_source"] == {"outcome": 230}
     assert said["labels"] == pytest.approx(230)
     assert 0 < said["off_policy"]["before"]["value"] < 1
+
+
+def explored_config(folder: Path, budget: str) -> Path:
+    """A weir.yaml that turns half of its choices round."""
+    path = configured(folder)
+    text = path.read_text(encoding="utf-8")
+    more = f"mode: route, explore: {{ share: 50%, budget_usd: {budget} }},"
+    path.write_text(text.replace("mode: route,", more), encoding="utf-8")
+    return path
+
+
+def test_explored_requests_say_how_likely_they_were(tmp_path: Path) -> None:
+    """About half go the other way; receipts say so, and off-policy estimates take the chance."""
+    config = explored_config(tmp_path, "5")
+    serve(config, 80)
+    settings = parse(config.read_text(encoding="utf-8"), str(config))
+    found = list(receipts(settings.database, Range(0, 2**60)))
+    tried = [r for r in found if any(reason["code"] == "explored" for reason in r.reasons)]
+    assert 20 < len(tried) < 60
+    assert all(r.decision["chance"] == 0.5 for r in found)
+    assert {r.served_model for r in tried} != {r.served_model for r in found if r not in tried}
+    rows = list(logged(settings.database, Range(0, 2**60), settings, 0.1))
+    assert {row.chance for row in rows} == {0.5}
+    assert doubly_robust(rows, threshold(1.0)).supported == 1.0
+
+
+def test_exploring_ends_with_its_budget(tmp_path: Path) -> None:
+    """What was put at stake counts; beyond the day's budget every choice is the usual one."""
+    config = explored_config(tmp_path, "0.000001")
+    serve(config, 40)
+    settings = parse(config.read_text(encoding="utf-8"), str(config))
+    found = list(receipts(settings.database, Range(0, 2**60)))
+    tried = [r for r in found if any(reason["code"] == "explored" for reason in r.reasons)]
+    assert 1 <= len(tried) < 4
+    assert sum("chance" in r.decision for r in found) < 10
