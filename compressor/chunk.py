@@ -57,7 +57,7 @@ class _Border:
 
 # Runs are bounded and blanks never cross a line: a hostile text must not cost quadratic time.
 _DOCUMENT = re.compile(
-    r"^(?=[DPSACFTUfpd<#/*%;=\-])"
+    r"^(?=[<#/*%;=\-]|Doc|Passage|Source|Article|Context|[Ff]ile|[Pp]ath|FILE|PEP|URL|Title|diff)"
     r"(?:(?:Document|Passage|Source|Doc|Article|Context)\s?\[?\d{1,6}\]?.{0,200}"
     r"|[#/*%;-]{0,4} ?={3,12} ?\S.{0,150}\S ?={3,12}"
     r"|<(?:document|doc|file|source|article|page|item)\b[^>\n]{0,200}>"
@@ -114,7 +114,7 @@ _CODE_LINE = re.compile(
     re.MULTILINE,
 )
 _SENTENCE_END = re.compile(
-    r"(?<=[.!?])[\"')\]]{0,2}\s+|(?<=[。！？])|(?<= [.!?]) +|</(?:P|Li|Tr|Table|Ul|H\d)> "
+    r"[.!?][\"')\]]{0,2}\s+|[。！？]|</(?:P|Li|Tr|Table|Ul|H\d)> "
 )
 
 

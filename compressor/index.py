@@ -13,7 +13,7 @@ from itertools import chain, count
 import numpy as np
 import numpy.typing as npt
 
-from compressor.text import WORD
+from compressor.text import words_of
 
 Numbers = npt.NDArray[np.intp]
 BLOCK_WORDS = 8
@@ -29,9 +29,9 @@ class Index:
     """
 
     def __init__(self, chunks: Sequence[str], titles: Sequence[str]) -> None:
-        found = [WORD.findall(chunk) for chunk in chunks]
+        found = [words_of(chunk) for chunk in chunks]
         names = {title: number for number, title in enumerate(dict.fromkeys(titles))}
-        heads = [WORD.findall(title) for title in names]
+        heads = [words_of(title) for title in names]
         self.size = len(chunks)
         self.title_count = len(names)
         self.lengths = _lengths(found)
@@ -42,7 +42,8 @@ class Index:
         self.vocabulary = dict(known)
         self.head_owner = np.repeat(np.arange(self.title_count), _lengths(heads))
         self.title_of = _numbers(names, titles)
-        small = [word.lower() for word in self.vocabulary]
+        # One call for all: no word has a line's end in it.
+        small = "\n".join(self.vocabulary).lower().split("\n") if self.vocabulary else []
         lowered: defaultdict[str, int] = defaultdict(count().__next__)
         self.lower = _numbers(lowered, small)
         self.lowered = dict(lowered)
@@ -63,4 +64,4 @@ def _lengths(found: Sequence[Sequence[str]]) -> Numbers:
 
 
 def _numbers(known: dict[str, int], words: Iterable[str]) -> Numbers:
-    return np.fromiter(map(known.__getitem__, words), dtype=np.intp)
+    return np.array(list(map(known.__getitem__, words)), dtype=np.intp)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,8 @@ class WordVectors:
 
     def rows(self, words: Sequence[str]) -> Numbers:
         """The row of each word (lower case), -1 where the table lacks it."""
-        get = self._words.get
-        return np.fromiter((get(word, -1) for word in words), dtype=np.intp, count=len(words))
+        found = map(self._words.get, words, repeat(-1))
+        return np.fromiter(found, dtype=np.intp, count=len(words))
 
     def akin(self, word: str) -> dict[str, float]:
         """The table's words near to ``word`` (lower case) and how near, above 0 to 1."""

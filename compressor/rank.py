@@ -7,7 +7,7 @@ small budgets that is what counts (docs/decisions/0018-fit-quality.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ Scores = npt.NDArray[np.float64]
 K1 = 1.2
 B = 0.5
 DELTA = 0.3  # BM25+: a hit in a long chunk is still a hit
+
+
+# A spelling that is not one plain word: what a term begins with may stand inside it.
+_ODD = re.compile(r"\n(?![A-Za-z][a-z]*(?:\n|\Z))([^\n]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +76,33 @@ class _Pairs:
 def _matching(index: Index, query: Mapping[str, float], words: Words) -> _Pairs:
     """The spellings of the chunks that yield a term of the query, with those terms."""
     numbers = {term: number for number, term in enumerate(query)}
-    fronts = prefixes(query)
-    inside = re.compile("|".join(map(re.escape, fronts)) or r"(?!)")
     found: list[tuple[int, int]] = []
-    for word, number in index.vocabulary.items():
-        low = word.lower()
-        plain = low.isalpha() and word[1:].islower()  # one word: only its front can match
-        if low.startswith(fronts) if plain else inside.search(low):
-            found += [(number, numbers[term]) for term in words.terms(word) if term in numbers]
+    for word in _likely(index, prefixes(query)):
+        number = index.vocabulary[word]
+        found += [(number, numbers[term]) for term in words.terms(word) if term in numbers]
+    found.sort()
     table = np.array(found, dtype=np.intp).reshape(-1, 2)
     return _Pairs(table[:, 0], table[:, 1], len(index.vocabulary))
+
+
+def _likely(index: Index, fronts: Sequence[str]) -> set[str]:
+    """Every spelling that may yield a term with one of ``fronts``; few that do not.
+
+    Two searches through all spellings at once, for a loop over them costs more: a plain word
+    begins with a front, any other (parts, digits, humps) has one somewhere.
+    """
+    if not fronts:
+        return set()
+    spelled = "\n" + "\n".join(index.vocabulary)
+    small = spelled.lower()
+    front = "|".join(map(re.escape, fronts))
+    inside = re.compile(front)
+    if len(small) != len(spelled):  # a letter became two: places do not agree
+        return {word for word in index.vocabulary if inside.search(word.lower())}
+    begins = re.finditer(rf"\n((?:{front})[^\n]*)", small)
+    found = {spelled[match.start(1) : match.end(1)] for match in begins}
+    odd = (word for word in _ODD.findall(spelled) if inside.search(word.lower()))
+    return found.union(odd)
 
 
 def _counts(pairs: _Pairs, words: Numbers, owner: Numbers, shape: tuple[int, int]) -> Scores:

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compressor import rank
 from compressor.index import Index
 from compressor.text import Words
 
+WORDLIKE = st.one_of(
+    st.sampled_from(
+        [
+            "getUserName",
+            "users",
+            "Users",
+            "USER",
+            "user_id",
+            "dying",
+            "skis",
+            "Über",
+            "İstanbul",
+            "ΣΑΣ",
+            "世界地图",
+            "a",
+            "A",
+            "x9",
+            "v1.2",
+            "don't",
+            "HTTPServer",
+            "flies",
+            "using",
+            "skies",
+            "naïve",
+            "ﬁne",
+        ]
+    ),
+    st.text(st.sampled_from("aBcé9_İß.-世"), min_size=1, max_size=6),
+)
 CHUNKS = [
     "The harbour master keeps the tide tables.",
     "def getUserName(user_id): return names[user_id]",
@@ -104,3 +135,21 @@ def test_shares_of_the_greatest() -> None:
 def test_nothing_is_ranked_without_chunks() -> None:
     """No chunks give no scores, and no error."""
     assert rank.lexical(Index([], []), "what", Words()).scores.shape == (0,)
+
+
+@given(st.lists(WORDLIKE, max_size=30), st.lists(WORDLIKE, min_size=1, max_size=6))
+def test_no_spelling_that_holds_a_word_asked_is_passed_over(
+    spelled: list[str], asked: list[str]
+) -> None:
+    """Two searches through all spellings find what taking each one apart finds."""
+    index, words = Index([" ".join(spelled)], [""]), Words()
+    query = words.query(" ".join(asked))
+    numbers = {term: number for number, term in enumerate(query)}
+    slow = sorted(
+        (number, numbers[term])
+        for word, number in index.vocabulary.items()
+        for term in words.terms(word)
+        if term in numbers
+    )
+    pairs = rank._matching(index, query, words)
+    assert list(zip(pairs.words.tolist(), pairs.terms.tolist(), strict=True)) == slow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from compressor.text import WORD, Words, bigrams, prefixes
+from compressor.text import WORD, Words, bigrams, prefixes, words_of
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,9 @@ def test_every_match_is_found_through_its_front(question: str, text: str) -> Non
 def test_a_single_character_is_its_own_pair() -> None:
     """One character alone still yields a term."""
     assert bigrams("国") == ["国"]
+
+
+@given(st.text(st.sampled_from("aZ09 _.-/:@'’\n\u00e9世") | st.characters(codec=None), max_size=60))
+def test_words_are_the_same_however_they_are_found(text: str) -> None:
+    """The faster pattern for ASCII finds what the general one finds."""
+    assert words_of(text) == WORD.findall(text)
