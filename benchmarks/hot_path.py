@@ -22,20 +22,24 @@ import random
 import statistics
 import tempfile
 import time
+import types
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
-from gateway import auth, pipeline, prepare, settle
+from gateway import aside, auth, pipeline, prepare, settle
 from gateway import headers as header_rules
 from gateway.app import App, create_app
 from gateway.auth import hash_of, new_secret
 from gateway.settings import parse as parse_settings
+from gateway.shell import Shell
 from gateway.upstream import failover
 from gateway.upstream.protocol import Outbound
-from gateway.wire import chat
+from gateway.wire.protocol import Wire
+from gateway.wire.registry import WIRES
 
 _CONFIG = """\
 version: 1
@@ -222,16 +226,18 @@ class Timers:
         setattr(owner, name, timed)
 
 
-async def stages(bench: Bench, count: int) -> dict[str, list[float]]:
-    """Microseconds a request of each stage, one value a block; stages do not overlap."""
-    shell = bench.app.shell
+def watched(shell: Shell) -> Timers:
+    """Timers of every stage; they do not overlap."""
     timers = Timers()
+    parse = types.SimpleNamespace(parse=WIRES["chat"].parse)
+    timers.watch("parse", parse, "parse")
+    wires = cast("dict[str, Wire]", WIRES)
+    wires["chat"] = replace(WIRES["chat"], parse=parse.parse)
     for label, owner, name in (
         ("headers in", header_rules, "read"),
         ("key", auth, "identify"),
-        ("parse", chat, "parse"),
         ("session, brake", pipeline, "_question"),
-        ("count", prepare, "measured"),
+        ("count", aside, "measure"),
         ("features, score", shell.snapshot.complexity, "score"),
         ("kind of question", prepare, "classify"),
         ("decide", prepare, "decide"),
@@ -246,6 +252,12 @@ async def stages(bench: Bench, count: int) -> dict[str, list[float]]:
         ("headers out", pipeline, "weir_headers"),
     ):
         timers.watch(label, owner, name)
+    return timers
+
+
+async def stages(bench: Bench, count: int) -> dict[str, list[float]]:
+    """Microseconds a request of each stage, one value a block."""
+    timers = watched(bench.app.shell)
     found: dict[str, list[float]] = {label: [] for label in timers.spent}
     found["all the rest"] = []
     for _ in range(count):
