@@ -13,3 +13,7 @@ class UnknownEncoding(CompressorError):
 
 class ModelFilesMissing(CompressorError):
     """An embedding or summariser model whose files are not on this machine."""
+
+
+class EmbedderAway(CompressorError):
+    """A server of sentence vectors that did not answer in time; ranking does without."""

@@ -174,7 +174,7 @@ def _trim(job: _Job) -> Fitted:
     job.clock.check()
     asked = job.measurement.question
     searched = f"{asked}\n{pending_arguments(job.conversation)}"
-    ranking = rank_pieces(found, searched, job.kit.embedder, packaged_vectors())
+    ranking = rank_pieces(found, searched, job.kit.ranker or job.kit.embedder, packaged_vectors())
     job.clock.check()
     targets = [job.recipe.target_tokens]
     if job.recipe.widen_to is not None and job.recipe.widen_to > targets[0]:

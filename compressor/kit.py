@@ -76,11 +76,13 @@ class Kit:
     ``model_inline``: the summariser is fast enough (a GPU, a remote endpoint) to be asked
     inside a request; else its memories are made after a response, and extracts until then.
     ``session`` names the conversation, "" where nobody knows it: what a fit drops is kept for
-    its later turns. ``shelves`` keep what has been read of conversations: time, nothing else.
+    its later turns. ``ranker`` embeds for ranking alone, and may be away: a memory must not hang
+    on it. ``shelves`` keep what has been read of conversations: time, nothing else.
     """
 
     counter: TokenCounter
     embedder: Embedder | None = None
+    ranker: Embedder | None = None
     summarizer: Summarizer | None = None
     memory: Memory | None = None
     model_inline: bool = True

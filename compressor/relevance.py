@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from compressor import rank
 from compressor.chunk import SPEAKER, Layout
+from compressor.errors import EmbedderAway
 from compressor.index import Index, Numbers
 from compressor.kin import WordVectors, kin_scores
 from compressor.kit import Embedder
@@ -101,11 +102,19 @@ def rank_pieces(
         if kind is Layout.DIALOGUE:
             _in_dialogue(found, number, question, signals, scores)
     if embedder is not None and texts:
-        vectors = embedder.embed([question, *texts])
-        scores += DENSE * rank.scaled((vectors[1:] @ vectors[0]).astype(np.float64))
+        scores += DENSE * _dense(embedder, question, texts)
     best = float(words.share.max()) if texts else 0.0
     placed = raise_place(found, question, scores)
     return Ranking(scores, words.matched, best, _main_kind(found), placed)
+
+
+def _dense(embedder: Embedder, question: str, texts: Sequence[str]) -> rank.Scores:
+    """Nearness to the question by sentence vectors, 0 to 1; 0 everywhere while they are away."""
+    try:
+        vectors = embedder.embed([question, *texts])
+    except EmbedderAway:
+        return np.zeros(len(texts))
+    return rank.scaled((vectors[1:] @ vectors[0]).astype(np.float64))
 
 
 def _main_kind(found: Pieces) -> Layout | None:

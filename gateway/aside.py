@@ -271,7 +271,7 @@ class There:
     def _tools(self, kit: Kit) -> Tools | None:
         """What a helper needs of a kit; None where the kit's models live in this process."""
         known = kit.summarizer is None or type(kit.summarizer) is ExtractiveSummarizer
-        if kit.embedder is not None or not known or kit.counter is not self.gauge.counter:
+        if kit.embedder or kit.ranker or not known or kit.counter is not self.gauge.counter:
             return None
         gauge, remembers = self.gauge, kit.memory is not None
         team = kit.shelves.team if kit.shelves is not None else None

@@ -158,6 +158,9 @@ def _files(snapshot: Snapshot) -> Iterator[Finding]:
     wanted = snapshot.settings.fit.embedder
     if wanted == "none":
         return
+    if not isinstance(wanted, str):
+        yield _embedder(snapshot.settings)
+        return
     try:
         if wanted in {"auto", "packaged"}:
             where = str(packaged_model())
@@ -169,6 +172,26 @@ def _files(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("model files", "fail", str(error), fix)
     else:
         yield Finding("model files", "ok", where)
+
+
+def _embedder(settings: Settings) -> Finding:
+    """The server of sentence vectors answers, and in what time."""
+    from compressor.errors import EmbedderAway
+    from gateway.kits import remote_embedder
+
+    server = remote_embedder(settings)
+    if server is None:
+        return Finding("embedder", "ok", "none")
+    began = time.perf_counter()
+    try:
+        width = server.embed(["ready"]).shape[1]
+    except EmbedderAway as error:
+        fix = "start it, or correct `fit.embedder`; until then ranking is lexical"
+        return Finding("embedder", "warn", str(error), fix)
+    finally:
+        server.close()
+    took = (time.perf_counter() - began) * 1000
+    return Finding("embedder", "ok", f"{server.name}: {width} dimensions in {took:.0f} ms")
 
 
 def _limit(settings: Settings) -> Finding:

@@ -26,7 +26,7 @@ from billing.errors import (
     UsageInvalid,
 )
 from billing.money import usd
-from compressor.errors import ModelFilesMissing, UnknownEncoding
+from compressor.errors import EmbedderAway, ModelFilesMissing, UnknownEncoding
 from router.errors import NoCandidate, UnknownModel
 
 
@@ -205,6 +205,7 @@ TABLE: Mapping[type[Exception], Row] = {
     # A broken installation, not a bad request: said plainly, without the traceback.
     UnknownEncoding: Row(500, "internal_error", "unknown_encoding", _NO_RETRY),
     ModelFilesMissing: Row(500, "internal_error", "model_files_missing", _NO_RETRY),
+    EmbedderAway: Row(500, "internal_error", "embedder_away"),  # a fit goes on without it
 }
 
 _INTERNAL = Row(500, "internal_error", "internal_error")

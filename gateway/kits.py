@@ -14,6 +14,7 @@ from pathlib import Path
 
 from compressor.abstractive import Judge
 from compressor.embedder import load_embedder
+from compressor.embedder_remote import RemoteEmbedder, Server
 from compressor.errors import CompressorError
 from compressor.kin import packaged_vectors
 from compressor.kit import Embedder, Kit, Summarizer
@@ -38,12 +39,14 @@ class Kits:
         self._store = MemoryStore(time.monotonic)
         self._shelves = Shelves()
         self._embedder: Embedder | None = None
+        self._ranker: Embedder | None = remote_embedder(settings)
 
     def kit_for(self, snapshot: Snapshot, team: str, model: str) -> Kit:
         """The kit of one request; a summariser that costs money waits for a meter."""
         kit = Kit(
             counter=snapshot.gauge(model).counter,
             embedder=self._embedder,
+            ranker=self._ranker,
             summarizer=self._summarizer,
             memory=self._store.for_team(team),
             model_inline=self._inline,
@@ -56,7 +59,7 @@ class Kits:
         if self._settings.fit.allow:
             await asyncio.to_thread(packaged_vectors)  # else the first fit would wait for it
         name = self._settings.fit.embedder
-        if name == "none" or (name == "auto" and not _has_gpu()):
+        if not isinstance(name, str) or name == "none" or (name == "auto" and not _has_gpu()):
             return
         try:
             self._embedder = await asyncio.to_thread(_loaded, name)
@@ -97,6 +100,23 @@ def _judge() -> Judge:
 
 def _has_gpu() -> bool:
     return any(Path(name).exists() for name in _GPU_FILES)
+
+
+def remote_embedder(settings: Settings) -> RemoteEmbedder | None:
+    """The server that embeds, where one is named; nothing is asked yet."""
+    section = settings.fit.embedder
+    if isinstance(section, str):
+        return None
+    upstream = settings.upstreams[section.upstream]
+    return RemoteEmbedder(
+        Server(
+            upstream.base_url or "",
+            section.backend,
+            section.model or "",
+            upstream.api_key or "",
+            deadline_s=section.timeout_s,
+        )
+    )
 
 
 def _loaded(name: str) -> Embedder:

@@ -23,6 +23,7 @@ from billing.schema import check_url, url_beside
 from gateway.card_files import read_cards
 from gateway.contract_files import Contracts, read_contracts
 from gateway.notify import NotifySection
+from gateway.settings_fit import check_fit
 from gateway.upstream.protocol import Timeouts
 from gateway.weights_file import read_weights
 from gateway.yaml_text import Document, Location
@@ -37,7 +38,6 @@ from router.policy import (
     RoutePolicy,
     RoutingSection,
     ShadowSection,
-    SummarizerSection,
     narrow,
     route_policy,
 )
@@ -188,7 +188,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] | None = None) -> S
     except ValidationError as error:
         raise document.explain(error) from None
     upstreams = {n: _upstream(n, spec, document) for n, spec in root.upstreams.items()}
-    _check_summarizer(root.fit.summarizer, upstreams, document)
+    check_fit(root.fit, root.models, upstreams, document)
     _check_references(root, document)
     contracts = read_contracts(root.prices, document, root.upstreams)
     models, cards = read_cards(root.models, document)
@@ -336,24 +336,6 @@ def _check_references(root: RootSection, document: Document) -> None:
     for where, word in _allowed(root):
         if word not in root.models and word not in TIERS:
             raise document.missing(where, word, "model or tier", [*root.models, *TIERS])
-
-
-def _check_summarizer(
-    section: SummarizerSection, upstreams: Mapping[str, UpstreamSpec], document: Document
-) -> None:
-    """It asks an upstream that is declared and speaks OpenAI's wire."""
-    if section.backend != "openai":
-        return
-    where: Location = ("fit", "summarizer", "upstream")
-    upstream = upstreams.get(section.upstream or "")
-    if upstream is None:
-        raise document.missing(where, section.upstream or "", "upstream", upstreams)
-    if upstream.kind != "openai":
-        raise document.error(
-            where,
-            f"{section.upstream!r} does not speak OpenAI's wire",
-            "name an upstream of `kind: openai`, or write `backend: torch`",
-        )
 
 
 def _with_shadow(accounts: Accounts, section: ShadowSection | None) -> Accounts:

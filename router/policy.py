@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from billing.budget import Budget, Span
 from billing.money import nano
@@ -187,19 +196,46 @@ class SummarizerSection(_Section):
         return self
 
 
+class EmbedderSection(_Section):
+    """``fit.embedder:`` where a server embeds: text-embeddings-inference or OpenAI's wire.
+
+    ``timeout_s`` is for all pieces of one request together; later, ranking does without.
+    """
+
+    backend: Literal["openai", "tei"]
+    upstream: str
+    model: str | None = None
+    timeout_s: float = Field(default=0.5, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _complete(self) -> EmbedderSection:
+        if self.backend == "openai" and not self.model:
+            raise ValueError("backend openai needs a model")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The model as `models:` must name it."""
+        return self.model or "tei"
+
+
 class FitSection(_Section):
     """``fit:``: what may be done to a prompt, in this order of preference.
 
     ``embedder``: ``auto`` is the packaged MiniLM where there is a GPU and none where there
     is not (on a CPU it is slower than what it adds is worth, docs/concepts/context-fit.md),
-    ``packaged`` is MiniLM anyway, ``none``, or the name of a sentence-transformers model.
+    ``packaged`` is MiniLM anyway, ``none``, the name of a sentence-transformers model, or a
+    server (``EmbedderSection``).
     """
 
     allow: tuple[Literal["lossless", "trim", "compress"], ...] = ("lossless", "trim", "compress")
     keep_recent: int = Field(default=4096, ge=256)
     ratio: float = Field(default=10.0, gt=1, le=100)
     summarizer: SummarizerSection = SummarizerSection()
-    embedder: str = "auto"
+    embedder: Annotated[
+        Annotated[str, Tag("name")] | Annotated[EmbedderSection, Tag("server")],
+        Discriminator(lambda given: "name" if isinstance(given, str) else "server"),
+    ] = "auto"
 
     @field_validator("allow")
     @classmethod

@@ -60,6 +60,7 @@ SECTIONS = {
     ),
     "QualitySection": ("`routing.quality`", "How much quality a cheaper model must keep."),
     "FitSection": ("`fit`", "What may be done to a prompt."),
+    "EmbedderSection": ("`fit.embedder`", "A server of sentence vectors, asked when a trim ranks."),
     "SummarizerSection": ("`fit.summarizer`", "Who writes the memories of `compress`."),
     "Limits": ("`limits`", "Ceilings other than budgets; every level counts, the tightest wins."),
     "TeamConfig": ("`teams.NAME`", "A team: who pays and who answers for it."),
@@ -256,7 +257,15 @@ TEXTS = {
     "FitSection.ratio": "The hardest compression allowed: tokens before over after.",
     "FitSection.summarizer": "See `fit.summarizer`.",
     "FitSection.embedder": "`auto` (packaged MiniLM on a GPU, none on a CPU), `packaged`, "
-    "`none`, or the name of a sentence-transformers model.",
+    "`none`, the name of a sentence-transformers model, or a server, see `fit.embedder`.",
+    "EmbedderSection.backend": "`tei` (text-embeddings-inference, `/embed`) or `openai` "
+    "(`/embeddings`: vLLM, TEI's `/v1`, others).",
+    "EmbedderSection.upstream": "A name under `upstreams`, of `kind: openai`.",
+    "EmbedderSection.model": "The name that the server knows; a TEI server needs none. An entry "
+    "of `models` with this upstream, this model (`tei` where none is named) and `free: true` must "
+    "say that it costs nothing: what would have to be billed is not asked.",
+    "EmbedderSection.timeout_s": "For all pieces of one request together; what is not there by "
+    "then is ranked without.",
     "SummarizerSection.backend": "`extractive` (no model), `torch` (local), `openai` (an "
     "upstream of yours).",
     "SummarizerSection.model": "For `torch` a folder or name, for `openai` the model's name.",

@@ -19,6 +19,7 @@ MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 400, 50, 6
 # socket, rolls no dice, and imports no framework.
 SHELL = {
     "compressor/embedder.py": "adapter of sentence-transformers",
+    "compressor/embedder_remote.py": "adapter of an endpoint",
     "compressor/summarizer_openai.py": "adapter of an endpoint",
     "compressor/summarizer_torch.py": "adapter of a local model",
     "compressor/tokens.py": "adapter of tiktoken; its cache has a lock",
