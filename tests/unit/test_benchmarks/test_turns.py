@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.growing import by_part, drawing, slopes, texts
+from benchmarks.turns import by_part, drawing, slopes, texts
 
 ROWS = [
     {
