@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from embedding_server import Embeddings, embedding_server
+from ruamel.yaml import YAML
 
 from compressor.embedder_remote import RemoteEmbedder
 from compressor.kit import Kit
@@ -15,6 +17,7 @@ from gateway.kits import Kits
 from gateway.settings import Settings, parse
 from gateway.snapshot import build_snapshot
 
+ROOT = Path(__file__).parents[3]
 CONFIG = """
 version: 1
 upstreams:
@@ -52,8 +55,8 @@ def test_an_embedder_that_cannot_be_asked_is_found_at_load(embedder: str, said: 
     assert said in str(refused.value)
 
 
-def kit_of(settings: Settings) -> Kit:
-    return Kits(settings).kit_for(build_snapshot(settings), "team", "gpt-4o-mini")
+def kit_of(settings: Settings, model: str = "gpt-4o-mini") -> Kit:
+    return Kits(settings).kit_for(build_snapshot(settings), "team", model)
 
 
 def test_a_server_ranks_and_no_memory_hangs_on_it() -> None:
@@ -80,3 +83,22 @@ def test_doctor_asks_the_server(status: int, tmp_path: Path) -> None:
         assert finding.level == "warn"
         assert "503" in finding.said
         assert "lexical" in (finding.fix or "")
+
+
+def test_the_gpu_guide_and_its_compose_file_name_the_same_servers() -> None:
+    """The guide's configuration loads, and each of its hosts is a service that has health."""
+    guide = (ROOT / "docs" / "guides" / "gpu.md").read_text(encoding="utf-8")
+    text = guide.split("```yaml\n", 1)[1].split("```", 1)[0]
+    settings = parse(text, "weir.yaml", {"OPENAI_API_KEY": "k"})
+    composed = YAML(typ="safe").load(
+        (ROOT / "deploy" / "compose.gpu.yaml").read_text(encoding="utf-8")
+    )
+    hosts = {
+        urlsplit(spec.base_url or "").hostname: spec
+        for spec in settings.upstreams.values()
+        if spec.name != "openai"
+    }
+    servers = {name: one for name, one in composed["services"].items() if name != "gateway"}
+    assert hosts.keys() == servers.keys() == composed["services"]["gateway"]["depends_on"].keys()
+    assert all(one["healthcheck"] and "ports" not in one for one in servers.values())
+    assert kit_of(settings, "gpt-4.1").ranker is not None
