@@ -72,6 +72,48 @@ def runs_out(forecast: Forecast, limit_nano: int) -> date | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Exhaustion:
+    """When an amount is used up: its earliest (P10), middle and latest (P90) day, each None
+    where that path does not reach it before ``until``; ``chance`` that any does. ``burn_nano``
+    is what a day has cost lately.
+    """
+
+    burn_nano: int
+    early: date | None
+    middle: date | None
+    late: date | None
+    chance: float
+
+
+def used_up(
+    spent: Mapping[date, int], days: tuple[date, date], left_nano: int, rng: np.random.Generator
+) -> Exhaustion | None:
+    """When ``left_nano`` will have been spent, from the days so far.
+
+    Args:
+        days: today, and the last day on which it may be spent.
+
+    Returns:
+        None with less than ``FEWEST_DAYS`` whole days of history.
+    """
+    today, until = days
+    past = _history(spent, today)
+    if len(past) < FEWEST_DAYS:
+        return None
+    burn = sum(past[-FEWEST_DAYS:]) // FEWEST_DAYS
+    drawn = _draw(past, today, max((until - today).days + 1, 1), rng)
+    drawn[:, 0] = np.maximum(drawn[:, 0] - spent.get(today, 0), 0)
+    reached = np.cumsum(drawn, axis=1) >= left_nano
+    hit = reached.any(axis=1)
+    first = np.where(hit, reached.argmax(axis=1), drawn.shape[1])
+    early, middle, late = (
+        None if at >= drawn.shape[1] else today + timedelta(days=int(at))
+        for at in np.percentile(first, _SHARES, method="inverted_cdf")
+    )
+    return Exhaustion(burn, early, middle, late, float(hit.mean()))
+
+
 def _history(spent: Mapping[date, int], today: date) -> list[int]:
     """Nano-USD of the whole days before today, oldest first, from the first day known."""
     known = [day for day in spent if day < today]

@@ -10,7 +10,7 @@ from dashboard.charts import plain_chart
 from dashboard.known import KINDS, Card
 from dashboard.theme import BUDGET, EARLIER, PAID, SAVES
 
-_ROW, _AXIS = 40, 52
+_ROW, _AXIS, _LEGEND, _CURVE = 40, 52, 30, 260
 COLOURS = {"literal": SAVES, "semantic": PAID, "multi": BUDGET}
 
 
@@ -33,7 +33,12 @@ def lengths(cards: Sequence[Card]) -> alt.LayerChart:
         format="~s", title="tokens", values=[1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000]
     )
     scale = alt.Scale(type="log", domainMin=512)
-    names = alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False))
+    names = alt.Y(
+        "model:N",
+        sort=None,
+        title=None,
+        axis=alt.Axis(labelLimit=220, ticks=False, labelOverlap=False),
+    )
     bars = (
         alt.Chart(alt.InlineData(values=windows))
         .mark_bar(color=EARLIER, opacity=0.3, height=12)
@@ -56,8 +61,47 @@ def lengths(cards: Sequence[Card]) -> alt.LayerChart:
         )
     )  # fmt: skip
     return plain_chart(
-        [bars, points], height=max(len(shown), 1) * _ROW + _AXIS, description=_described(shown)
+        [bars, points],
+        height=max(len(shown), 1) * _ROW + _AXIS + _LEGEND,
+        description=_described(shown),
     )
+
+
+def curves(card: Card) -> alt.LayerChart:
+    """How often a model was right by the length of the prompt, with 95% intervals as bands."""
+    values = [
+        {
+            "kind": kind,
+            "tokens": point["tokens"],
+            "rate": point["right"] / point["asked"] if point["asked"] else None,
+            "low": point["low"],
+            "high": point["high"],
+            "said": f"{point['right']} of {point['asked']} at {point['tokens']:,} tokens",
+        }
+        for kind, points in card.curves.items()
+        for point in points
+    ]
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+        legend=alt.Legend(orient="top", title=None, symbolOpacity=1),
+    )
+    along = alt.X(
+        "tokens:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", title="prompt tokens")
+    )
+    up = alt.Axis(format=".0%", title="right answers")
+    base = alt.Chart(alt.InlineData(values=values)).encode(x=along, color=colour)
+    share = alt.Scale(domain=[0, 1])
+    layers = [
+        base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", axis=up, scale=share), y2="high:Q"),
+        base.mark_line(strokeWidth=2).encode(y=alt.Y("rate:Q", axis=up, scale=share)),
+        base.mark_point(filled=True, size=60, opacity=1).encode(
+            y=alt.Y("rate:Q", axis=up, scale=share),
+            tooltip=[alt.Tooltip("kind:N"), alt.Tooltip("said:N", title="right")],
+        ),
+    ]
+    said = "; ".join(f"{one['kind']}: {one['said']}" for one in values)
+    return plain_chart(layers, height=_CURVE, description=f"{card.model}. {said}")
 
 
 def _described(cards: Sequence[Card]) -> str:

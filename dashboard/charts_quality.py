@@ -15,6 +15,39 @@ _AXIS = 44
 _COLOURS = {"Routed": PAID}
 
 
+def shares(values: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
+    """As ``rates`` for something better rare: from nothing up to a little over the highest.
+
+    Args:
+        values: ``arm``, ``rate``, ``low``, ``high`` (shares), ``part``, ``of``.
+    """
+    shown = [
+        {
+            **one,
+            "colour": _COLOURS.get(one["arm"], EARLIER),
+            "said": f"{one['part']:,} of {one['of']:,}, {one['low']:.1%} to {one['high']:.1%}",
+        }
+        for one in values
+    ]
+    most = max((one["high"] for one in shown), default=0.1)
+    scale = alt.Scale(domain=[0, min(1.0, most * 1.1)], nice=False)
+    axis = alt.Axis(format=".1%", title=None, tickCount=5)
+    base = alt.Chart(alt.InlineData(values=shown)).encode(
+        y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False)),
+        tooltip=[alt.Tooltip("arm:N", title="arm"), alt.Tooltip("said:N", title="asked again")],
+        color=alt.Color("colour:N", scale=None),
+    )
+    band = base.mark_rule(strokeWidth=4, opacity=0.45).encode(
+        x=alt.X("low:Q", scale=scale, axis=axis), x2="high:Q"
+    )
+    dot = base.mark_point(filled=True, size=170, opacity=1).encode(
+        x=alt.X("rate:Q", scale=scale, axis=axis)
+    )
+    said = "; ".join(f"{one['arm']}: {one['said']}" for one in shown)
+    height = max(len(shown), 1) * _ROW + _AXIS
+    return plain_chart([band, dot], height=height, description=f"Asked again by arm. {said}")
+
+
 def rates(records: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """A dot an arm with its 95% interval; the routed arm in the colour of what was paid.
 

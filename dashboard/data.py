@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from billing import browse, chargeback, originals, reports, savings_report
+from billing import browse, chargeback, originals, reports, savings_report, signals
 from billing.access import EVERYBODY, Viewer
 from billing.accounts import Accounts, BillingSection, build_accounts
 from billing.bodies import Kept
@@ -30,6 +30,7 @@ from billing.reconcile import Delta
 from billing.reports import Row, Scope, Top
 from billing.savings import CLEAN_DELTA
 from billing.savings_report import Report
+from billing.signals import Signals
 
 LISTED = 1000
 DEAREST = 200
@@ -86,6 +87,10 @@ class Source:
         if self.accounts is not None:
             delta = float(self.accounts.config.savings.delta)
         return _savings(self.url, self.mark, self.viewer.scope(scope), delta)
+
+    def signals(self, scope: Scope) -> list[Signals]:
+        """Re-asked and escalated by arm, of the newest requests."""
+        return _signals(self.url, self.mark, self.viewer.scope(scope))
 
     def labels(self, by: str) -> list[str]:
         """Every name of a group, as far as it is the viewer's to know."""
@@ -232,6 +237,11 @@ def _overall(url: str, mark: int, scope: Scope) -> Row:
 @st.cache_data(show_spinner=False, max_entries=_MANY)
 def _grouped(url: str, mark: int, by: str, scope: Scope) -> list[Row]:
     return reports.grouped(url, by, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _signals(url: str, mark: int, scope: Scope) -> list[Signals]:
+    return signals.signals(url, scope)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)

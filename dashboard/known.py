@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -27,6 +27,8 @@ class Card:
     measured: Mapping[str, Mapping[str, str | None]]
     rates: Mapping[str, str]
     free: bool
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """By kind of reading, points of a probe: tokens, right, asked, low, high."""
 
 
 @dataclass(frozen=True, slots=True)

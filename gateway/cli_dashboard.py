@@ -43,5 +43,5 @@ def dashboard(
             f"or say --without-login where something in front asks who is there"
         )
     now = datetime.now(UTC)  # noqa: TID251 - a command's clock
-    told = {"WEIR_FACTS": facts(settings, now), "WEIR_GATEWAY": gateway_url}
+    told = {"WEIR_FACTS": facts(settings, now, config), "WEIR_GATEWAY": gateway_url}
     raise typer.Exit(run(Shown(database, host, port, config), told))

@@ -7,9 +7,11 @@ to say. Public names only: no key, no address of an upstream.
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
+from ruamel.yaml import YAML
 
 from billing.errors import PriceMissing
 from billing.money import rate_text
@@ -21,12 +23,19 @@ from gateway.snapshot import Snapshot, build_snapshot
 from router.effective import LENGTHS
 
 
-def facts(settings: Settings, at: datetime) -> str:
-    """Models, prices and what wants a look, as JSON: ``models``, ``findings``, ``hashes``."""
+def facts(settings: Settings, at: datetime, config: Path | None = None) -> str:
+    """Models, prices and what wants a look, as JSON: ``models``, ``findings``, ``hashes``.
+
+    Args:
+        config: where the settings were read, so that the curves of its card files are said, too.
+    """
+    curves = {} if config is None else curves_of(config)
     snapshot, used = build_snapshot(settings), models_of(settings)
     said = {
         "made": at.isoformat(timespec="seconds"),
-        "models": [_model(snapshot, one, at) for one in used],
+        "models": [
+            {**_model(snapshot, one, at), "curves": curves.get(one.name, {})} for one in used
+        ],
         "findings": [
             {"kind": one.kind, "subject": one.subject, "text": one.text, "look": one.look}
             for one in _findings(snapshot.prices, used, at)
@@ -38,6 +47,26 @@ def facts(settings: Settings, at: datetime) -> str:
         },
     }
     return orjson.dumps(said).decode()
+
+
+def curves_of(config: Path) -> dict[str, dict[str, Any]]:
+    """By model and kind of reading, the points of each card file that a configuration names."""
+    yaml, found = YAML(typ="safe", pure=True), {}
+    models = (yaml.load(config.read_text(encoding="utf-8")) or {}).get("models") or {}
+    for name, entry in models.items():
+        named = entry.get("effective_context") if isinstance(entry, dict) else None
+        if not isinstance(named, str):
+            continue
+        card = yaml.load((config.parent / named).read_text(encoding="utf-8"))
+        lengths = card.get("effective", {}) if isinstance(card, dict) else {}
+        points = {
+            kind: said["points"]
+            for kind, said in lengths.items()
+            if isinstance(said, dict) and said.get("points")
+        }
+        if points:
+            found[name] = points
+    return found
 
 
 def _model(snapshot: Snapshot, one: Used, at: datetime) -> dict[str, Any]:

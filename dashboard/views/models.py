@@ -96,9 +96,22 @@ def page() -> None:
         return
     st.altair_chart(charts_models.lengths(said.cards), key="chart-lengths")
     tables.show(cards_of(said.cards), "cards")
+    _curves(said.cards)
     st.caption("A length that was never measured is not rated: it is never the window.")
     st.markdown("Measure one of your own, with an estimate of the cost before it spends anything:")
     st.code(f"weir probe {said.cards[0].model}", language="bash")
+
+
+def _curves(cards: tuple[Card, ...]) -> None:
+    """The curve of each model that was probed with the operator's own probe."""
+    probed = [card for card in cards if card.curves]
+    if not probed:
+        return
+    st.subheader("Right answers by length", help="From the cards that `weir probe` wrote.")
+    names = [card.model for card in probed]
+    name = st.selectbox("Model probed", names, key="probed", bind="query-params") or names[0]
+    card = probed[names.index(str(name))]
+    st.altair_chart(charts_models.curves(card), key="chart-curve")
 
 
 def _record(card: Card) -> dict[str, object]:

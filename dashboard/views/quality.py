@@ -8,6 +8,7 @@ import streamlit as st
 
 from billing.reports import TaskRow
 from billing.savings_report import Report
+from billing.signals import READ, Signals
 from dashboard import charts_quality, states, tables
 from dashboard.format import count, money
 from dashboard.shown import shown
@@ -30,6 +31,22 @@ curl http://127.0.0.1:8080/weir/outcomes \\
   -H "Authorization: Bearer $WEIR_KEY" -H "Content-Type: application/json" \\
   -d '{"task": "ticket-4711", "outcome": "accepted"}'
 """
+_AGAIN = (
+    f"Of the newest {READ:,} requests that the filters show: answers whose next turn asked the "
+    "same again or had them made anew, and requests that a stronger model took over after a "
+    "fault. With 95% intervals (Wilson)."
+)
+_SIGNALS = {
+    "arm": Column("Arm"),
+    "requests": Column("Requests", "count"),
+    "judged": Column("Answers judged", "count", "Those with a next turn that says something."),
+    "again": Column("Asked again", "ratio", "Re-asked or regenerated, of the answers judged."),
+    "again_low": Column("From", "ratio"),
+    "again_high": Column("To", "ratio"),
+    "escalated": Column("Gone up a tier", "ratio", "Of the requests."),
+    "low": Column("At least", "ratio"),
+    "high": Column("At most", "ratio"),
+}
 _COLUMNS = {
     "arm": Column("Arm", means="Held out: sessions that pass untouched, to measure by."),
     "accepted": Column("Accepted", "count"),
@@ -100,17 +117,70 @@ def in_words(found: Report) -> str:
 def page() -> None:
     """Draw the view."""
     source, chosen = shown()
-    if not source.overall(chosen.scope()).requests:
+    whole = source.overall(chosen.scope())
+    if not whole.requests:
         states.no_match(chosen.words)
         return
+    said, success = st.empty(), st.container()
+    said.html(lead(f"{count(whole.requests, 'request')} {chosen.words}."))
+    _signals(source.signals(chosen.scope()))
     found = source.savings(chosen.scope())
-    st.html(lead(in_words(found)))
-    if not found.tasks:
-        _how()
-        return
-    st.subheader("Success by arm", help=_CLEAN)
-    st.altair_chart(charts_quality.rates(table_of(found.tasks).records), key="chart-rates")
-    tables.show(table_of(found.tasks), "quality")
+    said.html(lead(in_words(found)))
+    with success:
+        if not found.tasks:
+            _how()
+            return
+        st.subheader("Success by arm", help=_CLEAN)
+        st.altair_chart(charts_quality.rates(table_of(found.tasks).records), key="chart-rates")
+        tables.show(table_of(found.tasks), "quality")
+
+
+def signals_of(rows: list[Signals]) -> Table:
+    """What was asked again and what went up a tier, by arm, as a table."""
+    records = []
+    for row in rows:
+        again_low, again_high = wilson(row.again, row.judged)
+        low, high = wilson(row.escalated, row.requests)
+        records.append(
+            {
+                "arm": ARMS.get(row.arm, row.arm),
+                "requests": row.requests,
+                "judged": row.judged,
+                "again": row.again / row.judged if row.judged else None,
+                "again_low": again_low if row.judged else None,
+                "again_high": again_high if row.judged else None,
+                "escalated": row.escalated / row.requests if row.requests else None,
+                "low": low,
+                "high": high,
+            }
+        )
+    return Table(_SIGNALS, records)
+
+
+def in_signals(rows: list[Signals]) -> str:
+    """What was asked again, in a sentence; it is known before the outcomes are."""
+    read = sum(row.requests for row in rows)
+    again, judged = sum(row.again for row in rows), sum(row.judged for row in rows)
+    up = count(sum(row.escalated for row in rows), "request")
+    said = f"Of the newest {count(read, 'request')}, {up} went up a tier"
+    if not judged:
+        return f"{said}; no answer had a next turn that says anything of it."
+    return f"{said}; {again:,} of {count(judged, 'answer')} were asked again."
+
+
+def _signals(rows: list[Signals]) -> None:
+    st.subheader("Asked again, gone up", help=_AGAIN)
+    st.caption(in_signals(rows))
+    judged = [row for row in rows if row.judged]
+    if judged:
+        values = [
+            {"arm": ARMS.get(row.arm, row.arm), "rate": row.again / row.judged, "low": low,
+             "high": high, "part": row.again, "of": row.judged}
+            for row in judged
+            for low, high in [wilson(row.again, row.judged)]
+        ]  # fmt: skip
+        st.altair_chart(charts_quality.shares(values), key="chart-again")
+    tables.show(signals_of(rows), "signals")
 
 
 def _how() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
-from billing.budget import WindowFigures
 from billing.reports import Row
 from dashboard import charts, data, downloads, path, states, tables
+from dashboard.burning import Burning, burning
 from dashboard.filters import Filters
 from dashboard.format import count, money, percent, plain
 from dashboard.shown import shown
@@ -36,6 +37,10 @@ _BUDGETS = {
     "held": Column("Held", "money", "Reserved for requests under way."),
     "left": Column("Left", "money"),
     "limit": Column("Limit", "money"),
+    "burn": Column("A day lately", "money", "Mean of the last seven whole days."),
+    "when": Column("Used up", means="The middle of the forecast's paths."),
+    "between": Column("Between", means="The same from P10 to P90."),
+    "chance": Column("Chance", "ratio", "Of the forecast's paths, those that use it up in time."),
     "resets": Column("Resets"),
 }
 
@@ -76,20 +81,27 @@ def in_words(rows: list[Row], by: str, period: str, others: Row | None = None) -
     return f"{said}; {first.label or 'what has no name'} most, {percent(first.cost_nano, paid)}."
 
 
-def budgets_of(windows: list[WindowFigures]) -> Table:
+def budgets_of(windows: list[Burning]) -> Table:
     """Budget windows as a table."""
+    columns = dict(_BUDGETS)
+    if not any(one.window.user for one in windows):
+        columns["user"] = replace(columns["user"], hidden=True)
     return Table(
-        _BUDGETS,
+        columns,
         [
             {
-                "budget": one.budget,
-                "user": one.user or "",
-                "state": one.state,
-                "spent": one.spent_nano,
-                "held": one.held_nano,
-                "left": one.left_nano,
-                "limit": one.limit_nano,
-                "resets": one.resets_at,
+                "budget": one.window.budget,
+                "user": one.window.user or "",
+                "state": one.window.state,
+                "spent": one.window.spent_nano,
+                "held": one.window.held_nano,
+                "left": one.window.left_nano,
+                "limit": one.window.limit_nano,
+                "burn": None if one.found is None else one.found.burn_nano,
+                "when": one.when,
+                "between": one.between,
+                "chance": None if one.found is None else one.found.chance,
+                "resets": one.window.resets_at[:16].replace("T", " "),
             }
             for one in windows
         ],
@@ -148,7 +160,8 @@ def _budgets(source: data.Source) -> None:
     if source.policy_problem:
         st.info(plain(f"Budgets are not known here. {source.policy_problem}"))
         return
-    windows = source.windows(data.clock())
+    now = data.clock()
+    windows = source.windows(now)
     if not windows:
         st.info(
             "The policy sets no budget. Write for example `budget: 500 per month` under a team."
@@ -156,7 +169,7 @@ def _budgets(source: data.Source) -> None:
         return
     st.html(legend("paid", "budget"))
     st.altair_chart(charts.budgets(windows), key="chart-budgets")
-    tables.show(budgets_of(windows), "budgets")
+    tables.show(budgets_of(burning(source, windows, now)), "budgets")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from billing.forecast import FEWEST_DAYS, month_end, runs_out
+from billing.forecast import FEWEST_DAYS, month_end, runs_out, used_up
 
 TODAY = date(2026, 11, 10)
 USD = 1_000_000_000
@@ -92,3 +92,18 @@ def test_it_says_when_a_limit_is_reached() -> None:
     assert found is not None
     assert runs_out(found, 15 * USD) == date(2026, 11, 15)
     assert runs_out(found, 31 * USD) is None
+
+
+def test_a_steady_burn_uses_an_amount_up_on_its_day() -> None:
+    """A dollar a day leaves five dollars for five days, today's among them."""
+    today = date(2026, 11, 15)
+    spent = {today - timedelta(days=n): USD for n in range(1, 29)}
+    rng = np.random.default_rng(1)
+    found = used_up(spent, (today, date(2026, 11, 30)), 5 * USD, rng)
+    assert found is not None
+    assert (found.burn_nano, found.chance) == (USD, 1.0)
+    assert found.early == found.middle == found.late == date(2026, 11, 19)
+    beyond = used_up(spent, (today, date(2026, 11, 30)), 17 * USD, rng)
+    assert beyond is not None
+    assert (beyond.middle, beyond.chance) == (None, 0.0)
+    assert used_up({today: USD}, (today, today), USD, rng) is None
