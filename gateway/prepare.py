@@ -271,6 +271,8 @@ def _lossless(situation: Situation, question: Question, kit: Kit) -> Fitted | No
     measurement, facts = situation.measurement, situation.facts
     if measurement.prompt_tokens < LOSSLESS_FROM or facts.mode == "pass":
         return None
+    if facts.in_tool_loop and situation.thread.way_before != Way.LOSSLESS.value:
+        return None  # not begun there
     if facts.fit is Way.WHOLE or Way.LOSSLESS not in situation.policy.ways():
         return None
     conversation = question.request.conversation

@@ -193,6 +193,7 @@ class Recall:
         return Thread(
             number=number,
             way_before=before.way if before is not None else None,
+            asked=before.asked if before is not None else None,
             easy=before.easy if before is not None else None,
             floor=wrote if wrote is not None and refers_back(question) else None,
             turns_left=round(self.pace.turns_left(asker.key, number), 2),

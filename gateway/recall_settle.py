@@ -84,6 +84,7 @@ def settled_event(
         task=recalled.task,
         promised=_promised(prepared, receipt.tier),
         score=shipped_score(prepared),
+        asked=receipt.requested_model,
     )
     least = snapshot.cards[model].cache_min_tokens or 1_024
     sent = [p for p in _sent_prefixes(prepared) if p.tokens >= least // 2]

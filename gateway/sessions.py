@@ -26,6 +26,7 @@ class Turn:
     for which a small model was enough, ``wrote`` the tier of the newest code or plan before
     it, ``root`` the conversation's name. ``task`` and ``promised`` are what a label of its
     answer needs, ``score`` what the shipped weights said (small, gain, enough).
+    ``asked`` is the model that the request named.
     """
 
     model: str
@@ -40,12 +41,13 @@ class Turn:
     task: str = ""
     promised: float = 1.0
     score: tuple[float, ...] = ()
+    asked: str | None = None
 
     def row(self) -> tuple[object, ...]:
         """The fields in their order, as an event carries them (``Turn(*row)`` is the turn)."""
         return (
             self.model, self.sent_tokens, self.at_ms, self.tier, self.way, self.number, self.easy,
-            self.wrote, self.root, self.task, self.promised,
+            self.wrote, self.root, self.task, self.promised, self.score, self.asked,
         )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def _no_rewrite(situation: Situation, asked: Asked, candidate: Candidate) -> str
     if scope is not None and situation.brake.compress is None:
         return "rewriting the prompt " + LOST.format(scope=scope)
     begun = situation.thread.way_before == candidate.way.value
-    if asked.pinned == "tool_loop" and candidate.way is not Way.LOSSLESS and not begun:
+    if asked.pinned == "tool_loop" and not begun:
         return "a rewrite is not begun inside a tool loop"
     return None
 

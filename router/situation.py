@@ -80,7 +80,8 @@ class Situation:
 class Asked:
     """The request as asked: the option, and the one model that a switch must not leave.
 
-    ``auto``: the client left the choice to us. ``pinned`` says why no switch is safe,
+    ``auto``: the client left the choice to us. A client that names another model than before is
+    obeyed, wherever it does. ``pinned`` says why no switch is safe,
     or is None; ``option`` is then the asked-for one and ``stay`` the one to stay with.
     """
 
@@ -106,8 +107,9 @@ def asked_for(situation: Situation) -> Asked:
     pinned = _unsafe_to_switch(situation)
     stay = option
     before = by_name.get(situation.served_before or "")
-    if pinned and before is not None and situation.policy.permits(before.name, before.tier):
-        stay = before
+    named_another = not auto and situation.thread.asked not in (None, requested)
+    if pinned and before is not None and not named_another:
+        stay = before if situation.policy.permits(before.name, before.tier) else option
     return Asked(option=option, auto=auto, stay=stay, pinned=pinned)
 
 

@@ -27,6 +27,7 @@ class Thread:
     Args:
         number: which request of the conversation this is, from 1.
         way_before: how the last prompt was sent; None where nothing is remembered.
+        asked: the model that the last request named; None where nothing is remembered.
         easy: human turns in a row, up to the last, for which a small model was enough;
             None where nothing is remembered.
         floor: the tier that wrote what this turn refers to, ``asked`` where nobody knows who
@@ -47,6 +48,7 @@ class Thread:
 
     number: int = 1
     way_before: str | None = None
+    asked: str | None = None
     easy: int | None = None
     floor: str | None = None
     turns_left: float = 1.0

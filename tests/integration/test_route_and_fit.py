@@ -288,3 +288,23 @@ keys: {{ main: {house.key.hash} }}
     assert found["plan"]["would"] is not None
     assert found["plan"]["would"]["way"] == "trim" or found["plan"]["would"]["model"] == SMALL
     assert (receipt["arm"], receipt["action"], receipt["served_model"]) == ("observe", "pass", MID)
+
+
+def test_a_model_that_is_named_inside_a_tool_loop_answers(house: House) -> None:
+    """Whoever changes the model between two tool results gets it, in both directions."""
+    look = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages: list[dict[str, object]] = [{"role": "user", "content": "Look it up and say it."}]
+    served = []
+    with house.client(**{"x-weir-session": "named-in-a-loop"}) as client:
+        for model in ("gpt-6.1-sol", "gpt-6-luna", "gpt-6-luna", "gpt-6.1-sol"):
+            body = {"model": model, "messages": messages, "tools": [look], "max_tokens": 50}
+            answer = client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
+            served.append(answer.headers["x-weir-model"])
+            messages = [
+                *messages,
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": f"row {len(messages)}"},
+            ]
+    assert served == ["gpt-6.1-sol", "gpt-6-luna", "gpt-6-luna", "gpt-6.1-sol"]

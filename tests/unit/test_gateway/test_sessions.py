@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, fields
 
 import pytest
 
@@ -118,3 +118,10 @@ def test_a_turn_is_its_row() -> None:
     turn = Turn("m", 3, 5, "small", "trim", 2, 1, "mid", "r", "t", 0.5)
     assert Turn(*turn.row()) == turn
     assert turn.row() == astuple(turn)
+
+
+def test_a_turn_travels_whole() -> None:
+    """What another process hears of a turn is all of it, whatever fields it has."""
+    values = {field.name: f"<{field.name}>" for field in fields(Turn)}
+    turn = Turn(**values)  # type: ignore[arg-type]  # any value shows whether it travels
+    assert Turn(*turn.row()) == turn

@@ -5,6 +5,7 @@ The real score, the real need and real prices; every test is named after its com
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -227,6 +228,37 @@ def test_a_rewrite_is_not_begun_inside_a_tool_loop() -> None:
     assert not any(
         c.why_not == "a rewrite is not begun inside a tool loop" for c in decide(begun).candidates
     )
+
+
+def test_lossless_is_not_begun_inside_a_tool_loop() -> None:
+    """A loop that began whole stays whole, the gentlest rewrite included; one begun goes on."""
+    rows = json.dumps([{"name": f"n{n}", "value": n} for n in range(800)])
+    conversation = talk(EASY, "call", rows, last="tool")
+    found = {}
+    for before in ("whole", "lossless"):
+        thread = Thread(way_before=before, turns_left=4.0)
+        made = situation(conversation, served_before=MID, thread=thread, lossless_tokens=2_000)
+        found[before] = next(
+            c for c in decide(made).candidates if c.way == "lossless" and c.model == MID
+        )
+    assert found["whole"].why_not == "a rewrite is not begun inside a tool loop"
+    assert found["lossless"].why_not != "a rewrite is not begun inside a tool loop"
+
+
+@pytest.mark.parametrize("asked", [SMALL, MID])
+def test_a_client_that_names_another_model_inside_a_tool_loop_is_obeyed(asked: str) -> None:
+    """The model that began the loop goes on only for who asks for the same as before."""
+    other = MID if asked == SMALL else SMALL
+    conversation = talk(EASY, "call", '{"rows": 3}', last="tool")
+    facts = replace(situation(conversation).facts, requested_model=asked)
+    made = situation(conversation, facts=facts, served_before=other, thread=Thread(asked=other))
+    assert decide(made).choice.model == asked
+    same = replace(facts, requested_model=MID)
+    made = situation(conversation, facts=same, served_before=SMALL, thread=Thread(asked=MID))
+    assert decide(made).choice.model == SMALL
+    auto = replace(facts, requested_model="auto")
+    made = situation(conversation, facts=auto, served_before=SMALL, thread=Thread(asked=MID))
+    assert decide(made).choice.model == SMALL
 
 
 LABELLED = Thread(small=(200.0, 0.98), large=(60.0, 0.97))
