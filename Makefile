@@ -55,6 +55,16 @@ test-local-model: install-test ## one real language model end to end (half a gig
 	$(BIN)/python scripts/fetch_local_model.py
 	$(BIN)/python -m pytest -q -m local_model tests/local_model $(ARGS)
 
+CLIENTS := .cache/clients
+.PHONY: test-clients
+test-clients: install-test ## other clients' libraries (700 MB, once), run as their guides say
+	test -x $(CLIENTS)/python/bin/python || $(PY) -m venv $(CLIENTS)/python
+	$(CLIENTS)/python/bin/pip install --quiet --require-hashes -r requirements/clients.txt
+	if command -v npm > /dev/null; then mkdir -p $(CLIENTS)/node && \
+	  cp requirements/node/package*.json $(CLIENTS)/node/ && \
+	  (cd $(CLIENTS)/node && npm ci --silent --no-audit --no-fund); fi
+	WEIR_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/integration/test_clients.py $(ARGS)
+
 .PHONY: image-steps
 image-steps: ## the Dockerfile's own steps in a clean folder, where no container engine runs
 	$(PY) scripts/image_steps.py
