@@ -3,7 +3,7 @@
 Two calibrated heads: ``p_small`` and ``p_large``, the chance that each answers right. Their
 difference, the gain, decides; difficulty alone would send up what both get wrong. Shallow
 trees and straight lines on hand-made features and word topics; the weights are data
-(docs/model-card-complexity.md), run time is NumPy alone.
+(docs/model-card-complexity.md), run time is plain Python.
 """
 
 from __future__ import annotations
@@ -19,20 +19,16 @@ from math import exp
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import re2
 
 from compressor.measure import Measurement
 from router.errors import WeightsInvalid
-from router.features import (
-    RANK_STEPS,
-    FeatureExtractor,
-    Vector,
-    WordVectors,
-    bundled_lexicon,
-)
-from router.forest import Forest, Lines
+from router.features import FeatureExtractor, bundled_lexicon
+from router.forest import Lines, Outputs, Tree, drawn, grown
 from router.plan import RequestFacts
 from router.reading import clip, options_of
+from router.words import HIGHEST, packed
 
 Limits = tuple[tuple[float, float], ...]
 
@@ -47,7 +43,7 @@ WEAK = {
     "no_signal": "nothing in the question tells",
     "follow_up": "a short follow-up tells nothing of its own",
     "tools": "a task with tools, on which no score was proven",
-    "open_task": "a proof, design, code or diagnosis, on which no score was proven",
+    "open_task": "a proof, design, code, diagnosis or long why, on which no score was proven",
     "too_long": "a question longer than any that was measured",
 }
 _ASCII = bytes(range(128))
@@ -108,12 +104,12 @@ class ComplexityModel:
     def __init__(
         self,
         extractor: FeatureExtractor,
-        weights: tuple[Forest, Lines],
+        weights: tuple[Sequence[Tree], Lines],
         calibration: Calibration,
         digest: str,
     ) -> None:
         self._extractor = extractor
-        self._forest, self._lines = weights
+        self._trees, self._lines = weights
         self._calibration = calibration
         # One question comes many times: a tool loop sends it again with every call.
         self._outputs = lru_cache(maxsize=REMEMBERED)(self._compute)
@@ -134,7 +130,7 @@ class ComplexityModel:
         Tools, images and history do not move the score: they were not in the labels. They
         are named in ``weak`` where the score should not be relied on.
         """
-        vector, (rank, small, need), small_talk = self._outputs(question)
+        values, (rank, small, need), small_talk = self._outputs(question)
         line = self._calibration
         p_small = _logistic(line.small[0] + line.small[1] * small)
         added = line.gain[0] + line.gain[1] * rank
@@ -149,28 +145,28 @@ class ComplexityModel:
             gain=added,
             weak=weak_evidence(question, facts, small_talk=small_talk),
             limits=line.limits,
-            features=Said(self._named, vector),
+            features=Said(self._named, values),
         )
 
-    def _compute(self, question: str) -> tuple[Vector, list[float], bool]:
+    def _compute(self, question: str) -> tuple[list[float], Outputs, bool]:
         """All that depends on the question alone: features, outputs, whether small talk."""
-        vector = self._extractor.extract(question)
-        outputs = self._forest.predict(vector) + self._lines.predict(vector)
-        return vector, outputs.tolist(), is_small_talk(question)
+        values = self._extractor.extract(question)
+        rank, small, need = grown(self._trees, values)
+        by_line = drawn(self._lines, values)
+        outputs = (rank + by_line[0], small + by_line[1], need + by_line[2])
+        return values, outputs, is_small_talk(question)
 
 
 class Said(Mapping[str, float]):
     """The features that are not zero, for a person to read; put together when one does."""
 
-    def __init__(self, names: Sequence[str], vector: Vector) -> None:
-        self._names, self._vector = names, vector
+    def __init__(self, names: Sequence[str], values: Sequence[float]) -> None:
+        self._names, self._values = names, values
 
     @cached_property
     def _found(self) -> dict[str, float]:
-        values = self._vector.tolist()
-        return {
-            name: round(value, 4) for name, value in zip(self._names, values, strict=False) if value
-        }
+        pairs = zip(self._names, self._values, strict=False)
+        return {name: round(value, 4) for name, value in pairs if value}
 
     def __getitem__(self, name: str) -> float:
         return self._found[name]
@@ -198,7 +194,8 @@ _DEMANDING = re2.compile(
     r"|optimi[sz]e|architect\w*"
     r"|design (?:a|an|the)|migrate|reverse.engineer|vulnerabilit\w+|exploit|diagnos\w+"
     r"|differential diagnosis|legal (?:advice|opinion)|draft (?:a|an|the) (?:contract|brief|motion)"
-    r"|fix (?:the|this|my|a)|why does (?:this|my) (?:code|test|query|program))\b"
+    r"|why (?:do|does|did|is|are|would)(?: [^ ?]+){12}|fix (?:the|this|my|a)"
+    r"|why does (?:this|my) (?:code|test|query|program))\b"
 )
 
 
@@ -224,7 +221,7 @@ def is_small_talk(question: str) -> bool:
 
 
 def is_open_task(question: str) -> bool:
-    """Whether it asks for a proof, a design, working code or a diagnosis.
+    """Whether it asks for a proof, a design, working code, a diagnosis or a long explanation.
 
     The labels are of short answers that can be checked; of such work they say nothing.
     Lettered options make it a question of choice, which they do cover.
@@ -240,7 +237,7 @@ def weak_evidence(
 
     ``small_talk``: whether it says nothing but that, where known already.
     """
-    words = len(question[:LONG_QUESTION_CHARS].split())
+    words = len(question[:LONG_QUESTION_CHARS].split(None, FOLLOW_UP_WORDS))
     if facts.human_turns > 1 and words <= FOLLOW_UP_WORDS:
         return "follow_up"
     if is_small_talk(question) if small_talk is None else small_talk:
@@ -273,32 +270,34 @@ def _logistic(value: float) -> float:
     return 1 / (1 + exp(-max(-30.0, min(30.0, value))))
 
 
-def read_words(data: bytes) -> WordVectors:
-    """Word vectors from the bytes of words.npz."""
+def read_words(data: bytes, topics: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """What is known of each word, from the bytes of words.npz and the trained topics."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         words = file["words"].tobytes().decode().split("\n")
-        vectors = file["vectors"].astype(np.float32) * file["scale"]
-        rare = (file["rare"].astype(np.float64) / RANK_STEPS).tolist()
-    return WordVectors({word: row for row, word in enumerate(words)}, vectors, rare)
+        rare = np.round(file["rare"].astype(float) * (HIGHEST / 255)).astype(np.uint8)
+    return packed(words, rare, topics)
 
 
-def read_forest(data: bytes, depth: int) -> Forest:
-    """The trees from the bytes of complexity.npz."""
+def read_topics(data: bytes) -> npt.NDArray[np.uint8]:
+    """The topics of each word, from the bytes of complexity.npz."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return Forest(
-            roots=file["roots"],
-            feature=file["feature"].astype(np.int32),
-            threshold=file["threshold"],
-            right=file["right"],
-            values=file["values"].astype(np.float32),
-            depth=depth,
+        topics: npt.NDArray[np.uint8] = file["topics"]
+    return topics
+
+
+def read_weights(data: bytes) -> tuple[list[Tree], Lines]:
+    """Trees and lines from the bytes of complexity.npz."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        parts = zip(
+            file["feature"].tolist(),
+            file["threshold"].astype(float).tolist(),
+            file["values"].astype(float).tolist(),
+            strict=True,
         )
-
-
-def read_lines(data: bytes) -> Lines:
-    """The straight lines from the bytes of complexity.npz."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return Lines(mean=file["mean"], scale=file["scale"], slopes=file["slopes"])
+        trees = [Tree(one, two, [(a, b, c) for a, b, c in leaves]) for one, two, leaves in parts]
+        rank, small, need = file["slopes"].astype(float).T.tolist()
+        first, second, third = file["offsets"].astype(float).tolist()
+    return trees, Lines((first, second, third), (rank, small, need))
 
 
 def read_calibration(meta: Mapping[str, Any]) -> Calibration:
@@ -318,10 +317,11 @@ def bundled_complexity() -> ComplexityModel:
     weights = folder.joinpath("complexity.npz").read_bytes()
     text = folder.joinpath("complexity.json").read_text(encoding="utf-8")
     meta = json.loads(text)
-    words = read_words(folder.joinpath("words.npz").read_bytes())
+    words = read_words(folder.joinpath("words.npz").read_bytes(), read_topics(weights))
     extractor = FeatureExtractor(bundled_lexicon(), words)
     if list(extractor.names) != meta["features"]:
         raise WeightsInvalid("the weights were trained on other features: run `make train`")
-    trained = read_forest(weights, int(meta["settings"]["depth"])), read_lines(weights)
     digest = hashlib.sha256(weights + text.encode()).hexdigest()
-    return ComplexityModel(extractor, trained, read_calibration(meta), f"sha256:{digest}")
+    return ComplexityModel(
+        extractor, read_weights(weights), read_calibration(meta), f"sha256:{digest}"
+    )

@@ -1,74 +1,55 @@
-"""Randomised trees and straight lines in NumPy, trained by scripts/train_router.py.
+"""Small randomised trees and straight lines, trained by scripts/train_router.py.
 
-A prompt walks all trees at once, level by level. A node's left child is
-the next node, so only right children are stored; a leaf's right child is itself.
+Plain Python over short lists: for one question, calling into a library for arrays costs more
+than the arithmetic. Every tree is complete, so that a node's children are found by its place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from operator import mul
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float32]
-Indexes = npt.NDArray[np.intp]
-
-REACH = np.float32(4.0)  # deviations: a stranger feature says no more than this
+Outputs = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Forest:
-    """All trees one after another.
+class Tree(NamedTuple):
+    """A complete binary tree; node ``i`` has the children ``2i + 1`` (at most) and ``2i + 2``.
 
-    ``roots (n_trees,)``, ``feature, right (n_nodes,) int32``, ``threshold (n_nodes,)``
-    (minus infinity in a leaf), ``values (n_nodes, n_outputs)``; ``depth`` the most steps.
+    ``feature`` and ``threshold`` of each inner node; ``leaves`` the outputs of each leaf.
     """
 
-    roots: npt.NDArray[np.int32]
-    feature: npt.NDArray[np.int32]
-    threshold: Floats
-    right: npt.NDArray[np.int32]
-    values: Floats
-    depth: int
-    _walk: tuple[Indexes, Indexes, Indexes] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Both children of a node side by side, right before left, so that a comparison is the
-        # step to one of them; indexes of NumPy's own width, so that no step converts any.
-        n_nodes = len(self.feature)
-        children = np.empty(2 * n_nodes, dtype=np.intp)
-        children[0::2] = self.right
-        children[1::2] = np.arange(1, n_nodes + 1)
-        walk = (self.roots.astype(np.intp), self.feature.astype(np.intp), children)
-        object.__setattr__(self, "_walk", walk)
-
-    def predict(self, vector: Floats) -> Floats:
-        """The trees' mean outputs for one feature vector, ``(n_outputs,)``."""
-        node, feature, children = self._walk
-        for _ in range(self.depth):
-            left = vector.take(feature.take(node)) <= self.threshold.take(node)
-            node = children.take(node + node + left)
-        means: Floats = np.add.reduce(self.values.take(node, axis=0)) / np.float32(len(node))
-        return means
+    feature: list[int]
+    threshold: list[float]
+    leaves: list[Outputs]
 
 
-@dataclass(frozen=True)
-class Lines:
-    """One straight line an output over standardised features, none beyond ``REACH`` of its mean.
+class Lines(NamedTuple):
+    """One straight line an output: ``offsets``, and a slope a feature in each of ``slopes``."""
 
-    ``mean, scale (n_features,) float32``: ``(x - mean) * scale`` has deviation 1 at most;
-    ``slopes (n_features, n_outputs) float32``.
-    """
+    offsets: Outputs
+    slopes: tuple[list[float], list[float], list[float]]
 
-    mean: Floats
-    scale: Floats
-    slopes: Floats
 
-    def predict(self, vector: Floats) -> Floats:
-        """The outputs for one feature vector, ``(n_outputs,)``, or for rows of them."""
-        unit = (vector - self.mean) * self.scale
-        np.minimum(unit, REACH, out=unit)
-        np.maximum(unit, -REACH, out=unit)
-        found: Floats = np.matmul(unit, self.slopes, dtype=np.float32)
-        return found
+def grown(trees: Sequence[Tree], values: Sequence[float]) -> Outputs:
+    """The sum of the trees' outputs for one question's features."""
+    first = second = third = 0.0
+    for feature, threshold, leaves in trees:
+        node, inner = 0, len(feature)
+        while node < inner:
+            node += node + (2 if values[feature[node]] > threshold[node] else 1)
+        one, two, three = leaves[node - inner]
+        first += one
+        second += two
+        third += three
+    return first, second, third
+
+
+def drawn(lines: Lines, values: Sequence[float]) -> Outputs:
+    """The lines' outputs for one question's features."""
+    (one, two, three), (first, second, third) = lines
+    return (
+        one + sum(map(mul, values, first)),
+        two + sum(map(mul, values, second)),
+        three + sum(map(mul, values, third)),
+    )

@@ -20,7 +20,7 @@ LONG_WORD_CHARS = 40
 LOOSE_SHARE = 0.12  # of small words: below it a long sentence may hold loose words
 MOST_SENTENCES = 80
 MOST_OPTIONS = 16
-LONG_SENTENCE_WORDS = 14  # a shorter one holds no run of loose words
+LONG_SENTENCE_WORDS = 24  # a shorter one is no padding
 LAST_OPTION_CHARS = 8  # by so much the last option may be longer than the others
 
 _OPTION_LETTERS = frozenset("ABCDEFGHIJKLMNOPabcdefghijklmnop")
@@ -40,6 +40,13 @@ _ASKING = frozenset(
         "given", "suppose", "if",
     ]
 )  # fmt: skip
+# Words that do a figure's work: a sentence with one is a step of the question, too.
+_AMOUNTS = frozenset(
+    [
+        "twice", "half", "third", "quarter", "double", "triple", "dozen", "two", "three", "four",
+        "five", "six", "seven", "eight", "nine", "ten", "times", "each", "per", "percent",
+    ]
+)  # fmt: skip
 # Cyrillic and Greek letters with a Latin twin, full-width forms by their distance.
 _TWINS = dict(
     zip(
@@ -52,7 +59,6 @@ _TWINS |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _UNSEEN: dict[int, str] = dict.fromkeys((0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF), "")
 _UNSEEN[0xA0] = " "
 _SUBJECT = re.compile(r"[a-z]{4,}")
-_COMMON = frozenset(["many", "much", "there", "their", "them", "been", "than", "then", "into"])
 _REPEATED = re.compile(r"(\S)\1{7,}")
 _SMALL_WORDS = frozenset(
     [
@@ -62,6 +68,9 @@ _SMALL_WORDS = frozenset(
         "i", "my", "we", "all",
     ]
 )  # fmt: skip
+_NO_SUBJECT = _SMALL_WORDS | _ASKING | {
+    "many", "much", "there", "their", "them", "been", "than", "then", "into"
+}  # fmt: skip
 # A dozen words on end without any that holds a sentence together or begins a question.
 _LOOSE = re.compile(
     r"(?i)(?:(?!(?:"
@@ -70,6 +79,7 @@ _LOOSE = re.compile(
 )
 _ECHO = re.compile(r"\b(\S{1,12}(?: \S{1,12})?)(?: \1\b){3,}")
 _NOT_ASCII_WORD = re.compile(r"[^\x00-\x7f]")
+_Sentence = tuple[str, list[str], bool]  # as it stands, its words, whether it asks
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -135,48 +145,62 @@ def read(question: str) -> Reading:
         cued = any(line[:8].lower().startswith(_CUE) for line in after[-CUE_LINES:])
         options = [_joined(after[number - marks[0]][3:].split()) for number in marks]
         options[-1] = _cut(options[-1], options[:-1])
-    sentences = _sentences(lines)
-    asks = [_asks(words) for words in sentences]
-    if sentences and (options or not any(asks)):
-        asks[-1] = True  # what stands before the options asks, whatever its form
-        asks[0] = asks[0] or not options
-    kept = list(asks)
-    asking_words = sum([len(words) for words, ask in zip(sentences, asks, strict=True) if ask])
-    if sentences and not options:
-        first = asks.index(True)
-        if _subjects(sentences[first]) & _subjects(sentences[first - 1]):
-            kept[first - 1] = True
-    stem = [
-        text
-        for text, keep in zip(map(" ".join, sentences), kept, strict=True)
-        if keep or _FIGURE(text)
-    ]
-    return Reading("\n".join(stem)[:CORE_CHARS], sum(asks), asking_words, options, cued)
+    found = _sentences(lines)
+    if found and (options or not any(asks for _, _, asks in found)):
+        # What stands before the options asks, whatever its form.
+        found[-1] = (*found[-1][:2], True)
+        if not options:
+            found[0] = (*found[0][:2], True)
+    stem: list[str] = []
+    asking = asking_words = 0
+    for number, (text, words, asks) in enumerate(found):
+        if asks:
+            asking += 1
+            asking_words += len(words)
+        elif not (_figures(text, words) or (not asking and not options and _leads(found, number))):
+            continue
+        stem.append(_joined(words))
+    return Reading("\n".join(stem)[:CORE_CHARS], asking, asking_words, options, cued)
 
 
-def _sentences(lines: Sequence[str]) -> list[list[str]]:
-    """The words of each sentence and line, each once, in order; of many the first and last."""
-    body = "\n".join(lines)
-    pieces = body.replace(". ", ".\n").replace("? ", "?\n").replace("! ", "!\n").split("\n")
-    found = [_words(piece) for piece in dict.fromkeys(pieces)]
-    found = [words for words in found if words]
+def _figures(text: str, words: Sequence[str]) -> bool:
+    """Whether a sentence carries a figure, or a word that stands for one."""
+    return bool(_FIGURE(text)) or not _AMOUNTS.isdisjoint(words)
+
+
+def _leads(found: Sequence[_Sentence], number: int) -> bool:
+    """Whether the next sentence is the first that asks, and of the same subject."""
+    _, words, asks = found[number + 1]
+    return asks and _same_subject(found[number][1], words)
+
+
+def _sentences(lines: Sequence[str]) -> list[_Sentence]:
+    """Each sentence and line once, in order; of many the first and the last."""
+    body = "\n".join(lines).replace(". ", ".\n").replace("? ", "?\n").replace("! ", "!\n")
+    found: list[_Sentence] = []
+    for text in dict.fromkeys(body.split("\n")):
+        words = text.split()
+        if len(words) > LONG_SENTENCE_WORDS:
+            words = _without_padding(words)
+        if words:
+            asks = "?" in text or "__" in text or words[0].strip(_EDGES).lower() in _ASKING
+            found.append((text, words, asks))
     if len(found) > MOST_SENTENCES:
         half = MOST_SENTENCES // 2
-        found = found[:half] + found[-half:]
+        return found[:half] + found[-half:]
     return found
 
 
-def _words(sentence: str) -> list[str]:
-    """A sentence's words without runs of loose ones and without echoes of one or two."""
-    words = sentence.split()
-    if len(sentence) > LONG_WORD_CHARS and max(map(len, words), default=0) > LONG_WORD_CHARS:
+def _without_padding(words: list[str]) -> list[str]:
+    """A long sentence's words without runs of loose ones and without echoes of one or two."""
+    if max(map(len, words)) > LONG_WORD_CHARS:
         words = _joined(words).split()
-    if len(words) <= LONG_SENTENCE_WORDS:
-        return words
     kinds = set(words)
     if len(kinds) * 2 < len(words):
         words = _ECHO.sub(r"\1", " ".join(words)).split()
-    if sum(map(_SMALL_WORDS.__contains__, words)) < LOOSE_SHARE * len(words):
+    if len(kinds & _SMALL_WORDS) >= LOOSE_SHARE * len(words):
+        return words
+    if sum([word in _SMALL_WORDS for word in words]) < LOOSE_SHARE * len(words):
         words = _LOOSE.sub("", " ".join(words)).split()
     return words
 
@@ -197,13 +221,7 @@ def _cut(last: str, others: Sequence[str]) -> str:
     return last if len(last) <= limit else last[:limit].rpartition(" ")[0] or last[:limit]
 
 
-def _subjects(words: Sequence[str]) -> set[str]:
-    """What a sentence speaks of: its words of four letters and more."""
-    return set(_SUBJECT.findall(" ".join(words).lower())) - _SMALL_WORDS - _ASKING - _COMMON
-
-
-def _asks(words: Sequence[str]) -> bool:
-    """Whether a sentence asks: a question mark, a blank to fill, or how it begins."""
-    if words[0].strip(_EDGES).lower() in _ASKING:
-        return True
-    return any("?" in word or "__" in word for word in words)
+def _same_subject(words: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two sentences share a word of four letters and more that carries a meaning."""
+    one = set(_SUBJECT.findall(" ".join(words).lower()))
+    return not _NO_SUBJECT.issuperset(one.intersection(_SUBJECT.findall(" ".join(others).lower())))

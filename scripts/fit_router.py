@@ -16,18 +16,22 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
 
-from router.forest import REACH, Lines
+from router.features import TOPIC_FLOOR, FeatureExtractor
+from router.words import HIGHEST, NEUTRAL, TOPICS
 
 Array = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
 
 SEED = 20261122
 FOLDS = 5
 SETTINGS: dict[str, Any] = {
-    "trees": 48, "leaf": 25, "depth": 8, "columns": 0.4,
-    "ridge": 3000.0, "size": 0.3,  # deviations of the question's size added to the rank
+    "trees": 24, "leaf": 25, "depth": 6, "columns": 0.7,
+    "ridge": 3000.0, "size": 1.0,  # deviations of the question's size added to the rank
+    "topic_ridge": 1000.0,
     "second_pair": 0.4,  # weight of a second pair's labels where a source has one
     "outputs": [1.0, 0.5, 0.5],  # how much each output counts when a tree splits
     "varied": 1.0,  # weight of a prompt's varied copy
@@ -39,7 +43,8 @@ FILLER = (
     "This one is very difficult, a theorem in fact.", "Keep it short.",
 )  # fmt: skip
 TYPOS = 3
-LEAST_DEVIATION = 0.02  # of a feature, so that a rare one does not count without bound
+LEAST_DEVIATION = 0.05  # of a feature, so that a rare one does not count without bound
+FARTHEST = 99.5  # percent of the words lie nearer on a topic
 STEM_CHARS = 160
 
 
@@ -133,21 +138,74 @@ def _second_pair(row: dict[str, Any]) -> float | None:
     return (large[0] + row["strong_correct"] - small[0] - row["weak_correct"]) / 2
 
 
-class Fitted(NamedTuple):
-    """Trees and lines; ``tree_scale (3,)`` takes the trees' values to what is added up."""
+class Prompts(NamedTuple):
+    """Prompts as features ``(n, n_features)``, whose topics come last, and as bags of words.
 
+    ``bags (n, n_words)``: how often a known word occurs. ``vectors (n_words, dim)``.
+    """
+
+    features: Array
+    bags: csr_matrix
+    vectors: Array
+
+    def of(self, where: npt.NDArray[np.int64]) -> Prompts:
+        """Some of them."""
+        return Prompts(self.features[where], self.bags[where], self.vectors)
+
+    def with_topics(self, topics: Bytes) -> Array:
+        """The features with the topics ``(n_words, TOPICS)`` of their words."""
+        sums = self.bags @ (topics.astype(float) - NEUTRAL)
+        sums /= np.sqrt((sums**2).sum(axis=1, keepdims=True)) + TOPIC_FLOOR
+        return np.hstack([self.features[:, :-TOPICS], sums])
+
+
+def prompts_of(texts: list[str], extractor: FeatureExtractor, words: Any) -> Prompts:
+    """What is learned from of each text; ``words`` is the opened words.npz."""
+    rows = {w: row for row, w in enumerate(words["words"].tobytes().decode().split("\n"))}
+    bags = [[rows[w] for w in extractor.words(text) if w in rows] for text in texts]
+    sizes = np.cumsum([0, *map(len, bags)])
+    columns = np.concatenate([np.array(bag, dtype=np.int64) for bag in bags])
+    return Prompts(
+        np.array([extractor.extract(text) for text in texts]),
+        csr_matrix((np.ones(len(columns)), columns, sizes), shape=(len(texts), len(rows))),
+        words["vectors"].astype(float) * words["scale"],
+    )
+
+
+def topics_of(prompts: Prompts, outputs: Array, weight: Array) -> Bytes:
+    """The topics of each word: the main axes of the prompts, and a straight line an output."""
+    directions = prompts.bags @ prompts.vectors
+    directions /= np.maximum(1e-6, np.linalg.norm(directions, axis=1))[:, None]
+    directions *= directions.shape[1] ** 0.5
+    split = np.array(SETTINGS["outputs"])
+    lines = Ridge(SETTINGS["topic_ridge"]).fit(directions, outputs * split, sample_weight=weight)
+    count = outputs.shape[1]
+    words = np.hstack([prompts.vectors[:, : TOPICS - count], prompts.vectors @ lines.coef_.T])
+    words /= np.percentile(np.abs(words), FARTHEST, axis=0)
+    reach = HIGHEST - NEUTRAL
+    return (np.clip(np.round(words * reach), -reach, reach) + NEUTRAL).astype(np.uint8)
+
+
+class Fitted(NamedTuple):
+    """Topics of words, trees and lines; ``tree_scale (3,)`` takes the trees' values to what
+    is added up; the lines are ``offsets (3,)`` and ``slopes (n_features, 3)``.
+    """
+
+    topics: Bytes
     trees: ExtraTreesRegressor
     tree_scale: Array
-    lines: Lines
+    offsets: Array
+    slopes: Array
 
-    def predict(self, features: Array) -> Array:
+    def predict(self, prompts: Prompts) -> Array:
         """The three outputs, ``(n, 3)``: the gain's in deviations, the others in shares."""
+        features = prompts.with_topics(self.topics)
         trees: Array = self.trees.predict(features) * self.tree_scale
-        return trees + self.lines.predict(features.astype(np.float32))
+        return trees + self.offsets + features @ self.slopes
 
 
 def fit(
-    features: Array, rows: Rows, where: npt.NDArray[np.int64], copies: Array | None = None
+    prompts: Prompts, rows: Rows, where: npt.NDArray[np.int64], copies: Prompts | None = None
 ) -> Fitted:
     """Trees and lines on the rows ``where`` and, where given, on their varied copies.
 
@@ -155,9 +213,10 @@ def fit(
     before fitting. Of each learner's gain one deviation counts the same.
     """
     outputs, weight = _centred(rows, where), rows.weight[where]
-    inputs = features[where]
+    topics = topics_of(prompts.of(where), outputs, weight)
+    inputs = prompts.of(where).with_topics(topics)
     if copies is not None:
-        inputs = np.vstack([inputs, copies[where]])
+        inputs = np.vstack([inputs, copies.of(where).with_topics(topics)])
         outputs = np.vstack([outputs, outputs])
         weight = np.concatenate([weight, weight * SETTINGS["varied"]])
     split = np.array(SETTINGS["outputs"])
@@ -166,7 +225,7 @@ def fit(
         max_features=SETTINGS["columns"], random_state=SEED, n_jobs=1,
     ).fit(inputs, outputs * split, sample_weight=weight)  # fmt: skip
     mean, scale = inputs.mean(axis=0), 1 / (inputs.std(axis=0) + LEAST_DEVIATION)
-    unit = np.clip((inputs - mean) * scale, -REACH, REACH)
+    unit = (inputs - mean) * scale
     slopes = Ridge(SETTINGS["ridge"]).fit(unit, outputs, sample_weight=weight).coef_.T
     by_trees = (trees.predict(inputs) / split)[:, 0].std()
     by_lines = (unit @ slopes)[:, 0].std()
@@ -174,8 +233,8 @@ def fit(
     tree_scale = np.concatenate([[1 / by_trees], parts]) / split
     slopes = slopes * np.concatenate([[1 / by_lines], parts])
     slopes[0, 0] += SETTINGS["size"]  # "size" is the first feature
-    lines = Lines(*(part.astype(np.float32) for part in (mean, scale, slopes)))
-    return Fitted(trees, tree_scale, lines)
+    slopes = slopes * scale[:, None]
+    return Fitted(topics, trees, tree_scale, -(mean @ slopes), slopes)
 
 
 def _centred(rows: Rows, where: npt.NDArray[np.int64]) -> Array:

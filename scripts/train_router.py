@@ -14,34 +14,58 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from router.complexity import read_words
-from router.features import RANK_STEPS, FeatureExtractor, bundled_lexicon, plain_words
+from router.features import FeatureExtractor, bundled_lexicon, plain_words
 from router.reading import read
-from scripts.fit_router import FOLDS, SEED, SETTINGS, Array, Fitted, Rows, fit, load, varied
+from router.words import NEUTRAL, TOPICS
+from scripts.fit_router import (
+    FOLDS,
+    SEED,
+    SETTINGS,
+    Array,
+    Fitted,
+    Prompts,
+    Rows,
+    fit,
+    load,
+    prompts_of,
+    varied,
+)
 
-TOPICS = 48
+AXES = 48  # of a word's vector, from which its topics are made
+RANK_STEPS = 255  # how rare a word is, in one byte
 COMMON = 1e-3  # a word of this share of all counts half
 FLOORS = (0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 DATA = Path(__file__).resolve().parent.parent / "router" / "data"
 
 
-def left_out(features: Array, rows: Rows, copies: Array) -> Array:
+def left_out(prompts: Prompts, rows: Rows, copies: Prompts, folds: npt.NDArray[np.int64]) -> Array:
     """Outputs for every row from weights that have not seen its fold, ``(n, 3)``."""
     outputs = np.zeros((len(rows.prompts), 3))
     for fold in range(FOLDS):
-        fitted = fit(features, rows, np.flatnonzero(rows.fold != fold), copies)
-        test = np.flatnonzero(rows.fold == fold)
-        outputs[test] = fitted.predict(features[test])
+        fitted = fit(prompts, rows, np.flatnonzero(folds != fold), copies)
+        test = np.flatnonzero(folds == fold)
+        outputs[test] = fitted.predict(prompts.of(test))
     return outputs
 
 
-def calibrate(rows: Rows, outputs: Array) -> dict[str, Any]:
-    """Lines from raw outputs to probabilities, for the widest pair (the first family)."""
+def subject_folds(rows: Rows) -> npt.NDArray[np.int64]:
+    """The fold of each row's subject or task: those of one name stay together."""
+    return np.array([crc32(name.encode()) % FOLDS for name in rows.category])
+
+
+def calibrate(rows: Rows, outputs: Array, unseen: Array) -> dict[str, Any]:
+    """Lines from raw outputs to probabilities, for the widest pair (the first family).
+
+    ``outputs`` with the prompt's stem left out, ``unseen`` with its whole subject: a limit
+    must hold on both.
+    """
     rank = outputs[:, 0]
     wide = rows.family == "routellm"
     gain = LinearRegression().fit(
@@ -56,12 +80,15 @@ def calibrate(rows: Rows, outputs: Array) -> dict[str, Any]:
         (rows.weak >= rows.strong)[wide],
         sample_weight=rows.weight[wide],
     )
-    expected = gain.intercept_ + gain.coef_[0] * rank
+    seen, strange = (gain.intercept_ + gain.coef_[0] * out[:, 0] for out in (outputs, unseen))
     return {
         "gain": [float(gain.intercept_), float(gain.coef_[0])],
         "small": [float(small.intercept_[0]), float(small.coef_[0][0])],
         "enough": [float(enough.intercept_[0]), *(float(c) for c in enough.coef_[0])],
-        "limits": [[floor, gain_limit(expected, rows, floor)] for floor in FLOORS],
+        "limits": [
+            [floor, min(gain_limit(expected, rows, floor) for expected in (seen, strange))]
+            for floor in FLOORS
+        ],
     }
 
 
@@ -117,7 +144,7 @@ def word_vectors(prompts: list[str]) -> dict[str, npt.NDArray[Any]]:
     vectors = (embedded - embedded.mean(axis=0)) * common[:, None]
     directions = np.array([vectors[bag].sum(axis=0) for bag in bags])
     directions /= np.maximum(1e-6, np.linalg.norm(directions, axis=1))[:, None]
-    axes = np.linalg.svd(directions - directions.mean(axis=0), full_matrices=False)[2][:TOPICS]
+    axes = np.linalg.svd(directions - directions.mean(axis=0), full_matrices=False)[2][:AXES]
     vectors = vectors @ axes.T
     scale = np.abs(vectors).max(axis=0) / 127
     places = np.log1p([vocabulary[w] for w in words])
@@ -131,32 +158,32 @@ def word_vectors(prompts: list[str]) -> dict[str, npt.NDArray[Any]]:
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write lines and trees, one tree after another, as ``router.forest`` reads them."""
-    roots, feature, threshold, right, values = [], [], [], [], []
-    start = 0
-    for estimator in fitted.trees.estimators_:
+    """Write topics, lines and trees; trees are complete, so that a place names a node."""
+    depth = SETTINGS["depth"]
+    count, inner = len(fitted.trees.estimators_), 2**depth - 1
+    feature = np.zeros((count, inner), dtype=np.uint8)
+    threshold = np.full((count, inner), np.inf, dtype=np.float32)
+    values = np.zeros((count, inner + 1, 3), dtype=np.float32)
+    for number, estimator in enumerate(fitted.trees.estimators_):
         tree = estimator.tree_
-        leaf = tree.children_left < 0
-        here = np.arange(tree.node_count)
-        inner = np.flatnonzero(~leaf)
-        if not (tree.children_left[inner] == inner + 1).all():
-            raise SystemExit("scikit-learn no longer stores a left child next to its parent")
-        roots.append(start)
-        feature.append(np.where(leaf, 0, tree.feature))
-        threshold.append(np.where(leaf, -np.inf, tree.threshold))
-        right.append(np.where(leaf, here, tree.children_right) + start)
-        values.append(tree.value[:, :, 0] * fitted.tree_scale)
-        start += tree.node_count
+        reached = np.zeros(2 * inner + 1, dtype=np.int64)  # the tree's node at each place
+        for place in range(inner):
+            node = reached[place]
+            leaf = tree.children_left[node] < 0
+            if not leaf:
+                feature[number, place] = tree.feature[node]
+                threshold[number, place] = tree.threshold[node]
+            reached[2 * place + 1] = node if leaf else tree.children_left[node]
+            reached[2 * place + 2] = node if leaf else tree.children_right[node]
+        values[number] = tree.value[reached[inner:], :, 0] * fitted.tree_scale / count
     np.savez_compressed(
         path,
-        roots=np.array(roots, dtype=np.int32),
-        feature=np.concatenate(feature).astype(np.uint8),
-        threshold=np.concatenate(threshold).astype(np.float32),
-        right=np.concatenate(right).astype(np.int32),
-        values=np.concatenate(values).astype(np.float16),
-        mean=fitted.lines.mean,
-        scale=fitted.lines.scale,
-        slopes=fitted.lines.slopes,
+        feature=feature,
+        threshold=threshold,
+        values=values,
+        offsets=fitted.offsets.astype(np.float32),
+        slopes=fitted.slopes.astype(np.float32),
+        topics=fitted.topics,
     )
 
 
@@ -171,15 +198,17 @@ def main() -> None:
     rows = load(path)
     if arguments.words:
         np.savez_compressed(arguments.out / "words.npz", **word_vectors(rows.prompts))
-    extractor = FeatureExtractor(
-        bundled_lexicon(), read_words((arguments.out / "words.npz").read_bytes())
+    raw = (arguments.out / "words.npz").read_bytes()
+    with np.load(arguments.out / "words.npz", allow_pickle=False) as file:
+        words = dict(file)
+    neutral = np.full((len(words["rare"]), TOPICS), NEUTRAL, dtype=np.uint8)
+    extractor = FeatureExtractor(bundled_lexicon(), read_words(raw, neutral))
+    prompts, copies = (
+        prompts_of(texts, extractor, words) for texts in (rows.prompts, varied(rows.prompts))
     )
-    features, copies = (
-        np.array([extractor.extract(prompt) for prompt in prompts], dtype=np.float64)
-        for prompts in (rows.prompts, varied(rows.prompts))
-    )
-    calibration = calibrate(rows, left_out(features, rows, copies))
-    fitted = fit(features, rows, np.arange(len(rows.prompts)), copies)
+    outputs = left_out(prompts, rows, copies, rows.fold)
+    calibration = calibrate(rows, outputs, left_out(prompts, rows, copies, subject_folds(rows)))
+    fitted = fit(prompts, rows, np.arange(len(rows.prompts)), copies)
     save(arguments.out / "complexity.npz", fitted)
     meta = {
         "trained_on": {

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
+from math import isfinite
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.features import FeatureExtractor, bundled_lexicon
 
-EXTRACTOR = FeatureExtractor(bundled_lexicon())
+EXTRACTOR = FeatureExtractor(bundled_lexicon(), {})
 QUESTION = "Find the area of a circle with radius 3.\nA. 9\nB. 28.27\nC. 18.85\nD. 6"
 
 
 def by_name(text: str) -> dict[str, float]:
-    return dict(zip(EXTRACTOR.names, EXTRACTOR.extract(text).tolist(), strict=True))
+    return dict(zip(EXTRACTOR.names, EXTRACTOR.extract(text), strict=True))
 
 
 def test_a_question_of_choice_is_seen_as_one() -> None:
@@ -53,11 +53,11 @@ def test_context_moves_no_feature() -> None:
 @given(st.text(max_size=5_000))
 def test_any_text_gives_bounded_features(text: str) -> None:
     """Every feature of any text, broken or strange, is finite and between -1 and 1.5."""
-    vector = EXTRACTOR.extract(text)
-    assert vector.shape == (len(EXTRACTOR.names),)
-    assert np.isfinite(vector).all()
-    assert vector.min() >= -1
-    assert vector.max() <= 1.5
+    values = EXTRACTOR.extract(text)
+    assert len(values) == len(EXTRACTOR.names)
+    assert all(map(isfinite, values))
+    assert min(values) >= -1
+    assert max(values) <= 1.5
 
 
 @pytest.mark.parametrize(
