@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from decimal import Decimal
+from operator import attrgetter
 
 from billing.errors import PriceMissing
 from billing.money import half_even
@@ -19,6 +20,7 @@ from billing.shadow_cache import CacheSplit
 from billing.usage import Usage
 
 _LEAVES = tuple(one.name for one in fields(Usage) if one.name.endswith("_tokens"))
+_leaves = attrgetter(*_LEAVES)
 
 
 @record(frozen=True, slots=True)
@@ -57,9 +59,8 @@ class Tokenmaxxed:
 
     def record(self) -> dict[str, object]:
         """The usage without its zeros, and the retry rate as text where there is one."""
-        found: dict[str, object] = {
-            name: value for name in _LEAVES if (value := getattr(self.usage, name))
-        }
+        values = zip(_LEAVES, _leaves(self.usage), strict=True)
+        found: dict[str, object] = {name: value for name, value in values if value}
         if self.usage.tool_calls:
             found["tool_calls"] = dict(self.usage.tool_calls)
         if self.retry_rate:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -56,6 +57,7 @@ _COUNTS = (
     "cost_nano",
     "gateway_cost_nano",
 )
+_counts = attrgetter(*_COUNTS)
 
 
 @record(frozen=True, slots=True)
@@ -170,8 +172,9 @@ def check(receipt: Receipt) -> None:
     Raises:
         ReceiptInvalid: naming what does not add up.
     """
-    wrong = [name for name in _COUNTS if not 0 <= getattr(receipt, name) <= MOST]
-    if wrong:
+    counts = _counts(receipt)
+    if min(counts) < 0 or max(counts) > MOST:
+        wrong = [name for name, n in zip(_COUNTS, counts, strict=True) if not 0 <= n <= MOST]
         raise ReceiptInvalid(receipt.request_id, f"{wrong[0]} is negative or beyond any bill")
     seen: set[tuple[str, str]] = set()
     own = providers = 0

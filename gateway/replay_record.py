@@ -66,12 +66,11 @@ class Choice:
 def recorded(situation: Situation, plan: Plan) -> dict[str, object]:
     """The JSON-able record of a decision; a few hundred bytes."""
     made: dict[str, object] = {"v": VERSION}
-    for name in _situation_fields():
-        value = getattr(situation, name)
-        if name in KEPT and name != "warm":
-            value = _lean(value)
-        if value is not None and value != {}:
-            made[name] = value
+    names, values = _situation_values()
+    for name, value in zip(names, values(situation), strict=True):
+        said = _lean(value) if name in KEPT and name != "warm" else value
+        if said is not None and said != {}:
+            made[name] = said
     messages = situation.measurement.message_tokens
     made["messages"] = [len(messages), messages[-1] if messages else 0]
     if situation.facts.human_turns > 1:  # what may be remembered hangs on where turns end
@@ -174,6 +173,12 @@ def _kept(
 @cache
 def _situation_fields() -> tuple[str, ...]:
     return tuple(one.name for one in fields(Situation) if one.name not in FROM_POLICY)
+
+
+@cache
+def _situation_values() -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    """The fields of a situation that a record may keep, and how to read them all at once."""
+    return _situation_fields(), attrgetter(*_situation_fields())
 
 
 _ZEROS: Mapping[str, Any] = {
