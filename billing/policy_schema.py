@@ -25,6 +25,7 @@ from pydantic import (
 
 from billing.budget import Budget, parse_budget
 from billing.contracts import OverrideTerms
+from billing.currency import CurrencyConfig
 from billing.ladder import Ladder, parse_ladder
 from billing.money import decimal_of
 from billing.price_layers import PriceDecimal, PriceTerms
@@ -279,6 +280,7 @@ class BillingSection(BaseModel):
     record: RecordConfig = RecordConfig()
     savings: SavingsConfig = SavingsConfig()
     people: dict[Name, PersonConfig] = Field(default_factory=dict)
+    currency: CurrencyConfig | None = None
     on_store_failure: Annotated[int, BeforeValidator(_store_failure)] = 0
 
     @field_validator("ladders", mode="before")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from billing.access import NotAllowed
 from billing.errors import LedgerUnavailable
-from dashboard import data, filters, login, path, states
+from dashboard import currency, data, filters, login, path, states
 from dashboard.format import age, plain
 from dashboard.shown import hand_over
 from dashboard.theme import CSS, logo, mark
@@ -76,6 +76,7 @@ def _body(source: data.Source, page: st.Page) -> None:
     now = data.clock()
     with st.sidebar:
         login.leave(source.viewer)
+        currency.choose(source, now.astimezone(source.zone).date())
         latest = source.latest()
         if latest is not None:
             local = latest.astimezone(source.zone)
@@ -83,6 +84,7 @@ def _body(source: data.Source, page: st.Page) -> None:
                 f"Newest request {age(latest, now)}  \n{local:%Y-%m-%d %H:%M} "
                 f"{plain(source.zone.key)}"
             )
+    currency.note()
     if source.empty:
         states.no_requests()
         return

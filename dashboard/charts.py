@@ -17,7 +17,7 @@ import altair as alt
 from billing.budget import WindowFigures
 from billing.reports import Row
 from billing.savings_report import Step
-from dashboard.format import count, dollars, money, percent, places
+from dashboard.format import SHOWN, count, dollars, money, percent, places
 from dashboard.theme import BUDGET, COSTS, PAID, SAVES, TOKENMAXXED
 from dashboard.words import known_baseline
 
@@ -219,7 +219,12 @@ def _sized_axis(field: str, found: Sequence[Bar], *, vertical: bool = False) -> 
 def money_axis(most: float) -> alt.Axis:
     """Dollars up to ``most`` on four ticks, with as many decimals as these need."""
     digits = 0 if most >= _WHOLE_DOLLARS else places(Decimal(str(most)) / _TICKS)
-    return alt.Axis(format=f"$,.{digits}f", tickCount=_TICKS, title=None)
+    rate = SHOWN.get()
+    if rate is None:
+        return alt.Axis(format=f"$,.{digits}f", tickCount=_TICKS, title=None)
+    sign = f"(datum.value < 0 ? '\u2212' : '') + '{rate.sign}'"
+    told = f"{sign} + format(abs(datum.value), ',.{digits}f')"
+    return alt.Axis(labelExpr=told, tickCount=_TICKS, title=None)
 
 
 def _share(part: int, whole: int) -> float:

@@ -49,7 +49,13 @@ def month(
         layers.append(_line(fan, SAVES, most, dash=[5, 3]))
     layers.append(_line(now, PAID, most, width=3))
     if limit is not None:
-        rule = alt.Chart(alt.InlineData(values=[{"usd": limit, "said": f"budget ${limit:,.2f}"}]))
+        rule = alt.Chart(
+            alt.InlineData(
+                values=[
+                    {"usd": limit, "said": f"budget {money(budget.limit_nano if budget else None)}"}
+                ]
+            )
+        )
         layers.append(
             rule.mark_rule(color=BUDGET, strokeWidth=2).encode(
                 y=alt.Y("usd:Q"), tooltip=[alt.Tooltip("said:N", title="limit")]

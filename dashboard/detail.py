@@ -11,7 +11,7 @@ import streamlit as st
 
 from billing import originals
 from billing.bodies import Kept
-from billing.money import nano, usd
+from billing.money import nano
 from billing.receipt import Receipt
 from billing.receipt_json import to_json
 from dashboard import diff, path, tables, words
@@ -243,7 +243,7 @@ def _rest(receipt: Receipt) -> None:
 
 def usd_of(receipt: Receipt) -> str:
     """The waste of a receipt in words."""
-    return "none" if not receipt.waste_nano else f"${usd(receipt.waste_nano)}"
+    return "none" if not receipt.waste_nano else money(receipt.waste_nano)
 
 
 def _candidate(one: Mapping[str, object]) -> dict[str, Any]:

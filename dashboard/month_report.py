@@ -16,7 +16,7 @@ from billing.savings_report import Report, Step, in_words
 from dashboard import words
 from dashboard.charts import STEPS
 from dashboard.data import Source
-from dashboard.format import count, money, percent
+from dashboard.format import SHOWN, count, money, percent
 from dashboard.theme import COSTS, PAID, SAVES, TOKENMAXXED
 
 _MOST_ROWS = 30
@@ -33,7 +33,15 @@ class Listed:
 
 
 def written(source: Source, month: str) -> str:
-    """The page of a month, ``2026-10``. Raises CannotClose where it is no month."""
+    """The page of a month, ``2026-10``, in USD. Raises CannotClose where it is no month."""
+    before = SHOWN.set(None)
+    try:
+        return _written(source, month)
+    finally:
+        SHOWN.reset(before)
+
+
+def _written(source: Source, month: str) -> str:
     start, end = month_of(month)
     scope = Scope(start, end)
     whole, found = source.overall(scope), source.savings(scope)

@@ -7,12 +7,14 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 import streamlit as st
 
+from billing.currency import Rate
 from billing.money import usd
-from dashboard.format import column_places, dollars
+from dashboard.format import SHOWN, code, column_places, dollars
 from dashboard.shown import part_shown
 
 PARQUET = "application/vnd.apache.parquet"
@@ -44,21 +46,36 @@ class Table:
     columns: Mapping[str, Column]
     records: Sequence[Mapping[str, Any]]
 
-    def csv(self) -> bytes:
-        """RFC 4180 with a header; money as exact decimal USD, empty where unknown."""
+    def csv(self, rate: Rate | None = None) -> bytes:
+        """RFC 4180 with a header; money as exact decimal USD, empty where unknown.
+
+        Args:
+            rate: adds each amount converted, after those in USD.
+        """
         out = io.StringIO(newline="")
         writer = csv.writer(out)
-        writer.writerow(
+        amounts = self._amounts(rate)
+        named = [
             f"{name}_usd" if column.kind == "money" else name
             for name, column in self.columns.items()
-        )
+        ]
+        writer.writerow([*named, *amounts])
         for record in self.records:
-            writer.writerow(
-                _cell(column.kind, record[name]) for name, column in self.columns.items()
-            )
+            own = [_cell(column.kind, record[name]) for name, column in self.columns.items()]
+            more = [_cell("money", _in(rate, record[name])) for name in amounts.values()]
+            writer.writerow([*own, *more])
         return out.getvalue().encode()
 
-    def parquet(self) -> bytes:
+    def _amounts(self, rate: Rate | None) -> dict[str, str]:
+        """The converted columns, each with the column that it is of; its rate's day is named."""
+        if rate is None:
+            return {}
+        end = f"{rate.code.lower()}_at_{rate.since.isoformat()}"
+        return {
+            f"{name}_{end}": name for name, column in self.columns.items() if column.kind == "money"
+        }
+
+    def parquet(self, rate: Rate | None = None) -> bytes:
         """The same with types: money as decimal numbers of nine places, times without a zone."""
         import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
         from pyarrow import parquet
@@ -70,6 +87,9 @@ class Table:
             )
             for name, column in self.columns.items()
         }
+        for name, of in self._amounts(rate).items():
+            values = [_typed("money", _in(rate, record[of])) for record in self.records]
+            columns[name] = pa.array(values, type=_arrow_type(pa, "money"))
         out = io.BytesIO()
         parquet.write_table(pa.table(columns), out)
         return out.getvalue()
@@ -102,7 +122,7 @@ def _config(column: Column, digits: int) -> Any:
     kinds = st.column_config
     match column.kind:
         case "money":
-            title = f"{column.title}, USD"
+            title = f"{column.title}, {code()}"
             return kinds.NumberColumn(title, format=f"%,.{digits}f", **said)
         case "count":
             return kinds.NumberColumn(column.title, format="%,d", **said)
@@ -148,9 +168,9 @@ def show(
 def download(table: Table, name: str, lines: Callable[[], bytes] | None = None) -> None:
     """Buttons that give the table as files; each is made when it is asked for."""
     start = file_start(name)
-    files = [
-        ("Download CSV", f"{start}.csv", "text/csv", table.csv),
-        ("Parquet", f"{start}.parquet", PARQUET, table.parquet),
+    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("Download CSV", f"{start}.csv", "text/csv", partial(table.csv, SHOWN.get())),
+        ("Parquet", f"{start}.parquet", PARQUET, partial(table.parquet, SHOWN.get())),
     ]
     if lines is not None:
         files.append(("FOCUS", f"{start}-focus.csv", "text/csv", lines))
@@ -166,6 +186,10 @@ def file_start(name: str) -> str:
     """How a file's name begins: what it is, and the filters that it was made under."""
     slug = part_shown()
     return f"tokenweir-{name}-{slug}" if slug else f"tokenweir-{name}"
+
+
+def _in(rate: Rate | None, amount_nano: int | None) -> int | None:
+    return None if rate is None or amount_nano is None else rate.nano(amount_nano)
 
 
 def _typed(kind: Kind, value: Any) -> Any:

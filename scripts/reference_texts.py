@@ -79,6 +79,11 @@ SECTIONS = {
         "Where `notify` rungs are told: every channel named here, once a window and rung.",
     ),
     "SmtpSection": ("`notify.smtp`", "E-mail."),
+    "CurrencyConfig": (
+        "`currency`",
+        "Another currency for the dashboard, by rates of one's own. The ledger stays in USD.",
+    ),
+    "RateConfig": ("`currency.rates[]`", "One rate and the day from which it holds."),
     "PersonConfig": ("`people.NAME`", "Who may open the dashboard, with a key of their own."),
     "SavingsConfig": ("`savings`", "When a saving is called clean."),
     "RecordConfig": ("`record`", "What is kept beside receipts."),
@@ -306,6 +311,11 @@ TEXTS = {
     "PricesConfig.overrides": "See `prices.overrides[]`.",
     "PricesConfig.unpriced": "`reject`: a model without a price is refused with 402. A ceiling "
     "such as `{ input: 20, output: 80 }`: it is held and booked at that, and counted.",
+    "RootSection.currency": "Another currency for the dashboard; files keep USD beside it.",
+    "CurrencyConfig.code": "Its three letters, such as EUR.",
+    "CurrencyConfig.rates": "At least one rate; the last that has begun is used, its day is shown.",
+    "RateConfig.since": "The day from which the rate holds.",
+    "RateConfig.usd_per": "What one unit of the currency costs in USD.",
     "RootSection.people": "Who may open the dashboard, by name. Without any, whoever reaches it "
     "may: it listens on this machine alone.",
     "PersonConfig.key": "`sha256:` and 64 hex digits; `weir keys new NAME` prints both halves.",

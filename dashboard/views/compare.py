@@ -15,7 +15,7 @@ from billing.savings_report import ROUTED, Report, in_words
 from dashboard import charts, charts_time, downloads, states, tables, words
 from dashboard.data import Source
 from dashboard.filters import Filters
-from dashboard.format import money, percent, plain
+from dashboard.format import money, percent, plain, retold
 from dashboard.shown import shown
 from dashboard.tables import Column, Table
 from dashboard.theme import lead, legend
@@ -178,7 +178,7 @@ def _badge(found: Report, whole: Row) -> None:
         st.badge(
             savings.badge.value,
             color="green" if measured else "orange",
-            help=_ESTIMATED if not savings.holdout_sessions else plain(in_words(found)),
+            help=_ESTIMATED if not savings.holdout_sessions else plain(retold(in_words(found))),
         )
         amount = savings.saved_nano if measured else whole.saved_nano
         st.markdown(plain(money(amount)), width="content")
@@ -192,7 +192,7 @@ def _causes(found: Report) -> None:
     if not found.causes.tokenmaxxed_nano:
         return
     st.subheader("What saved it", help=_CAUSES)
-    st.caption(plain(in_words(found)))
+    st.caption(plain(retold(in_words(found))))
     st.altair_chart(charts.waterfall(found.waterfall()), key="chart-causes")
 
 

@@ -242,3 +242,20 @@ def test_reconcile_compares_a_file_and_writes_nothing(house: Any, open_app: Any)
     app.file_uploader[0].upload("export.csv", b"a,b\n1,2\n", "text/csv").run()
     assert [error.value for error in app.exception] == []
     assert len(app.error) == 1
+
+
+def test_another_currency_is_shown_with_its_rate_and_exported_beside_usd(
+    house: Any, open_app: Any, tmp_path: Path
+) -> None:
+    """$0.528002 at 1.25 is 0.4224016 euros: marked, dated, and USD again by one choice."""
+    policy_of = tmp_path / "weir.yaml"
+    rates = "currency: { code: EUR, rates: [{ from: 2025-01-01, usd_per: 1.25 }] }\n"
+    policy_of.write_text(house.policy.read_text() + rates, encoding="utf-8")
+    euros = type(house)(house.url, policy_of, house.accounts)
+    app = open_app(euros, period="All time")
+    assert figures(app)["Paid"] == "\u2248\u20ac0.42"
+    assert "converted at 1.25 USD per EUR, the rate of 1 Jan 2025" in said(app).replace("\\", "")
+    table = app.dataframe[0].value.set_index("action")
+    assert table.loc["route", "paid"] == pytest.approx(0.405002 / 1.25)
+    dollars = open_app(euros, period="All time", currency="USD")
+    assert figures(dollars)["Paid"] == "$0.53"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from pyarrow import parquet
 
+from billing.currency import Rate
 from dashboard.tables import Column, Table
 
 _COLUMNS = {
@@ -70,3 +71,14 @@ def test_parquet_has_the_same_amounts_as_decimals() -> None:
     first, second = parquet.read_table(io.BytesIO(table.parquet())).to_pylist()
     assert first == {"name": "a", "at": when, "paid_usd": Decimal("1.000000001"), "secretly": "x"}
     assert (second["at"], second["paid_usd"]) == (None, None)
+
+
+def test_converted_amounts_stand_beside_usd_and_name_their_rate() -> None:
+    """A column more for each amount; the exact USD stays as it is."""
+    rate = Rate("EUR", Decimal("1.25"), date(2026, 11, 1))
+    table = Table({"paid": Column("Paid", "money")}, [{"paid": 1_250_000_000}, {"paid": None}])
+    lines = table.csv(rate).decode().split()
+    assert lines[:2] == ["paid_usd,paid_eur_at_2026-11-01", "1.25,1"]
+    (first, second) = parquet.read_table(io.BytesIO(table.parquet(rate))).to_pylist()
+    assert first["paid_eur_at_2026-11-01"] == Decimal(1)
+    assert second["paid_eur_at_2026-11-01"] is None
