@@ -25,6 +25,7 @@ _REASONS = {
     "answered_from_cache": "the log's own gateway answered from its cache",
     "not_a_chat": "no chat request; it passes as it is",
     "small_is_enough": "a small model answers as well",
+    "small_by_budget": "a budget's ladder sends it to a small model",
     "only_a_part_is_needed": "only a part of the prompt is needed",
     "old_history": "old turns are remembered at less resolution",
     "longer_effective_context": "a long-context model reads it better, for less",

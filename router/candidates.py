@@ -54,7 +54,7 @@ def _refused(candidate: Candidate, why: str) -> Candidate:
 def _barred(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
     """Why ``option`` may not be used in any way, or None."""
     if not situation.policy.permits(option.name, option.tier):
-        return "not among the models that this key may use"
+        return "it is not among the models that this key may use"
     if option.name == asked.option.name:
         return None
     if situation.facts.mode == "pass":
@@ -77,7 +77,7 @@ def _above_ceiling(situation: Situation, asked: Asked, option: ModelOption) -> s
     if option.tier is not Tier.LONG:
         if asked.auto:
             return None
-        return f"a model of tier {option.tier.value} is not below the one asked for"
+        return f"its tier, {option.tier.value}, is not below that of the model asked for"
     wanted = needs_longer(situation, asked.option) or not fits_window(situation, asked.option)
     return None if wanted else "a long-context model is not needed for this prompt"
 
@@ -128,8 +128,8 @@ def _why_not(
 
 def _beyond_window(option: ModelOption, candidate: Candidate) -> str:
     return (
-        f"a prompt of {candidate.prompt_tokens:,} tokens and its answer are beyond "
-        f"its window of {option.card.window:,}"
+        f"a prompt of {candidate.prompt_tokens:,} tokens and its answer do not fit its window of "
+        f"{option.card.window:,} tokens"
     )
 
 
@@ -139,7 +139,7 @@ def _cannot(situation: Situation, option: ModelOption, candidate: Candidate) -> 
     if candidate.prompt_tokens + (limit or situation.output_tokens()) > card.window:
         return _beyond_window(option, candidate)
     if limit is not None and limit > card.max_output and card.window_known:
-        return f"it cannot write the {limit:,} tokens asked for (limit {card.max_output:,})"
+        return f"it writes at most {card.max_output:,} tokens, and {limit:,} are asked for"
     if situation.facts.image_count and not card.images:
         return "it does not read images"
     return None
@@ -166,8 +166,8 @@ def can_serve(situation: Situation, candidate: Candidate) -> bool:
 
 
 READING = {
-    NeedKind.LOOKUP: "for open questions",
-    NeedKind.CHAT: "for open questions",
+    NeedKind.LOOKUP: "on open questions",
+    NeedKind.CHAT: "on open questions",
     NeedKind.SYNTHESIS: "where many places count",
     NeedKind.TRANSFORM: "where every word counts",
     NeedKind.UNKNOWN: "where the kind of question is not known",
@@ -189,8 +189,8 @@ def _beyond(situation: Situation, option: ModelOption, candidate: Candidate) -> 
         return None
     need = situation.need
     literal = need.kind is NeedKind.LOOKUP and need.identifiers
-    kind = "for finding what the question names" if literal else READING[need.kind]
+    kind = "where it has to find what the question names" if literal else READING[need.kind]
     return (
-        f"a prompt of {tokens:,} tokens is beyond its effective context of "
-        f"{reach(situation, option):,} {kind}"
+        f"it reads up to {reach(situation, option):,} tokens well {kind}, and this prompt has "
+        f"{tokens:,}"
     )

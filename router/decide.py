@@ -59,12 +59,13 @@ def _not_dearer(
     if not candidate.ok or candidate is whole or cost is None:
         return candidate
     if cost > limit and not _earns_back(situation, candidate, whole, cost - limit):
-        why = f"dearer than the request as asked by ${usd(cost - limit)}"
+        why = f"it would cost ${usd(cost - limit)} more than the request as asked"
         return candidate.said(why + _lost_cache(situation, candidate, whole), ok=False)
     if _cost(candidate) > _cost(whole):
         why = (
-            f"cheaper now, but over the {situation.thread.turns_left:.1f} requests expected of "
-            f"this conversation ${usd(_cost(candidate) - _cost(whole))} dearer"
+            f"it is cheaper now, but over the {situation.thread.turns_left:.1f} requests that this "
+            f"conversation is likely to have it would cost ${usd(_cost(candidate) - _cost(whole))} "
+            "more"
         )
         return candidate.said(why, ok=False)
     return candidate

@@ -131,6 +131,9 @@ def _smaller(situation: Situation, best: Candidate) -> Reason:
     score = situation.complexity
     if best.tier is not Tier.SMALL:
         return Reason("lower_tier_is_enough", {"model": best.model})
+    spent = situation.brake.route == Tier.SMALL.value or situation.thread.spent
+    if spent and not easy(situation):
+        return Reason("small_by_budget", {"route": situation.brake.route or "escalations"})
     facts = {
         "p": round(score.small_is_enough, 4),
         "gain": round(score.gain, 4),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from math import sqrt
 
-from router.complexity import WEAK
 from router.plan import Tier
 from router.situation import Asked, ModelOption, Situation
 from router.thread import STAYS_EASY
@@ -19,6 +18,22 @@ RANK = {Tier.SMALL: 0, Tier.MID: 1, Tier.LONG: 2}
 ENOUGH_LABELS = 30  # of one task, before they outweigh the score
 LARGE_AT_LEAST = 0.95  # taken for a larger model of which the task has no labels
 SURE_Z = 1.64  # one-sided 95%
+DOUBT = {
+    "script": (
+        "nothing shows that a small model is enough: the score was not trained on questions in "
+        "this script"
+    ),
+    "no_signal": "the question says too little to tell whether a small model is enough",
+    "follow_up": "a short follow-up does not tell by itself whether a small model is enough",
+    "tools": "nothing shows yet that a small model is enough for work with tools",
+    "open_task": (
+        "nothing shows yet that a small model is enough for a proof, a design, code or a diagnosis"
+    ),
+    "too_long": (
+        "nothing shows that a small model is enough: the question is longer than any that was "
+        "measured"
+    ),
+}
 
 
 def below_floor(situation: Situation, asked: Asked, option: ModelOption) -> str | None:
@@ -49,7 +64,7 @@ def not_proven(situation: Situation, floor: float) -> str | None:
         return labelled or None
     score = situation.complexity
     if score.weak is not None and situation.policy.unproven == "keep":
-        return f"no evidence that a small model is enough ({WEAK.get(score.weak, score.weak)})"
+        return DOUBT.get(score.weak, f"nothing shows that a small model is enough ({score.weak})")
     limit = score.gain_limit(floor)
     if score.gain <= limit:
         return None

@@ -19,7 +19,7 @@ from compressor.measure import measure
 from compressor.media import media_rule
 from compressor.tokens import load_counter
 from router.catalog import bundled_catalog
-from router.complexity import ComplexityModel, bundled_complexity
+from router.complexity import WEAK, Complexity, ComplexityModel, bundled_complexity
 from router.decide import ModelOption, Situation, decide
 from router.need import classify
 from router.plan import Plan, RequestFacts, Tier
@@ -336,6 +336,12 @@ def test_a_warm_prefix_holds_a_conversation_until_a_switch_pays() -> None:
     assert "pays_back" in [reason.code for reason in second.reasons]
 
 
+def all_weak() -> list[Complexity]:
+    """Every reason for which the score is not to be relied on."""
+    base = score().score(EASY, RequestFacts(MID))
+    return [replace(base, weak=name) for name in WEAK]
+
+
 def test_every_candidate_answers_why_not_the_cheaper_one() -> None:
     """Each candidate but the choice has one plain sentence, in every conversation above."""
     cases = [
@@ -345,6 +351,18 @@ def test_every_candidate_answers_why_not_the_cheaper_one() -> None:
         situation(talk(EASY), thread=Thread(off={"switch": "team"})),
         situation(talk("word " * 30_000, "Yes.", EASY), served_before=MID, warm={MID: 29_000}),
         situation(talk("Summarise: " + "word " * 90_000)),
+        situation(talk(HARD), brake=Brake(route="small")),
+        situation(talk(EASY), policy=narrow(POLICY, forbid=["route"])),
+        situation(talk(EASY), policy=narrow(POLICY, forbid=["downgrade"])),
+        situation(talk(EASY), policy=narrow(POLICY, allow=[MID])),
+        situation(talk(EASY), policy=replace(POLICY, mode="observe")),
+        situation(talk(EASY, "call", "{}", last="tool"), served_before=MID),
+        situation(talk(HARD), facts=RequestFacts(MID, mode="pass")),
+        situation(talk(HARD), facts=RequestFacts("auto", image_count=2)),
+        situation(talk(HARD), facts=RequestFacts(MID, signed_thinking=True)),
+        situation(talk(EASY), facts=RequestFacts(MID, max_output_tokens=200_000)),
+        situation(talk(EASY), facts=RequestFacts(SMALL)),
+        *(situation(talk(EASY), complexity=weak) for weak in all_weak()),
     ]
     for case in cases:
         found = decide(case)
@@ -354,6 +372,8 @@ def test_every_candidate_answers_why_not_the_cheaper_one() -> None:
                 assert said is None
                 continue
             assert said, candidate
+            assert said[0].islower()
+            assert said[-1] not in ".,;: "
             assert len(said) < 250
             assert "\n" not in said
             assert "{" not in said

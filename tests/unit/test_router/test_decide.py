@@ -234,7 +234,7 @@ def test_each_other_candidate_says_in_a_sentence_why_it_was_not_taken() -> None:
     silent = [c for c in plan.candidates if c.why_not is None]
     assert [(c.model, c.way) for c in silent] == [chosen(plan)]
     assert why(plan, SMALL) == (
-        "a prompt of 91,200 tokens is beyond its effective context of 4,096 for open questions"
+        "it reads up to 4,096 tokens well on open questions, and this prompt has 91,200"
     )
     assert why(plan, MID).startswith("the choice is expected to cost $0.1")
 
@@ -244,7 +244,7 @@ def test_a_dearer_candidate_names_the_difference() -> None:
     options = (*OPTIONS[:2], option("gemini-4-argon", Tier.LONG, "google"))
     plan = decide(situation(measurement=DOCUMENT, need=SYNTHESIS, options=options))
     assert chosen(plan) == (MID, Way.WHOLE)
-    assert why(plan, "gemini-4-argon").startswith("dearer than the request as asked by $0.0")
+    assert why(plan, "gemini-4-argon").startswith("it would cost $0.0")
 
 
 def test_observe_mode_changes_nothing_and_records_what_it_would_do() -> None:
