@@ -140,13 +140,17 @@ def _events(chunks: int) -> Iterator[bytes]:
     yield b"data: " + json.dumps(usage).encode() + b"\n\ndata: [DONE]\n\n"
 
 
-def bodies(size: int, *, stream: bool) -> Iterator[bytes]:
-    """Endless different bodies of about ``size`` bytes."""
+def bodies(size: int, *, stream: bool, lot: int = 0) -> Iterator[bytes]:
+    """Endless different bodies of about ``size`` bytes; no two lots share one.
+
+    A text that comes again is counted from memory, and tells the gateway that its first answer
+    was no good, so each part of a measurement has a lot of its own.
+    """
     rng = random.Random(7)
     number = 0
     while True:
         number += 1
-        text = [f"Case {number}:"]
+        text = [f"Case {lot}/{number}:"]
         left = size - 330
         while left > 0:
             sentence = rng.choice(_SENTENCES)
@@ -154,7 +158,7 @@ def bodies(size: int, *, stream: bool) -> Iterator[bytes]:
             left -= len(sentence) + 1
         messages = [
             {"role": "system", "content": "You help the staff of a town. Answer in short."},
-            {"role": "user", "content": " ".join(text) + f" What is asked in case {number}?"},
+            {"role": "user", "content": " ".join(text) + f" What is asked in case {lot}/{number}?"},
         ]
         body = {"model": "gpt-6.1-sol", "messages": messages, "max_tokens": 64}
         yield json.dumps({**body, "stream": True} if stream else body).encode()
@@ -284,12 +288,12 @@ async def run(options: argparse.Namespace) -> None:
         whole = [await bench.block() for _ in range(options.blocks)]
         _print("the whole request", whole)
         if options.chunks:
-            bench.source = bodies(options.size, stream=True)
+            bench.source = bodies(options.size, stream=True, lot=1)
             streamed = [await bench.block() for _ in range(max(8, options.blocks // 4))]
             _print(f"a stream of {options.chunks} chunks", streamed)
             added = (min(streamed) - min(whole)) / options.chunks
             print(f"{'  a chunk':<28} {added:8.1f} us")
-        bench.source = bodies(options.size, stream=False)
+        bench.source = bodies(options.size, stream=False, lot=2)
         if options.profile:
             await _profiled(bench, options)
         print("of which, in whole requests:")
