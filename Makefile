@@ -65,6 +65,13 @@ test-clients: install-test ## other clients' libraries (700 MB, once), run as th
 	  (cd $(CLIENTS)/node && npm ci --silent --no-audit --no-fund); fi
 	WEIR_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/integration/test_clients.py $(ARGS)
 
+.PHONY: test-clickhouse
+test-clickhouse: install-test ## the analytics queries on ClickHouse's engine (300 MB, once)
+	test -x .cache/clickhouse/bin/python || $(PY) -m venv .cache/clickhouse
+	.cache/clickhouse/bin/pip install --quiet --require-hashes -r requirements/clickhouse.txt
+	WEIR_CLICKHOUSE=.cache/clickhouse/bin/python $(BIN)/python -m pytest -q \
+	  tests/integration/test_clickhouse.py $(ARGS)
+
 .PHONY: image-steps
 image-steps: ## the Dockerfile's own steps in a clean folder, where no container engine runs
 	$(PY) scripts/image_steps.py
@@ -95,6 +102,14 @@ check: lint type arch ## lint, types, architecture, fast tests
 .PHONY: bench
 bench: install-test ## benchmarks print, they never gate
 	$(BIN)/python -m benchmarks.peers --quick
+
+FUZZ_RUNS ?= 100000
+.PHONY: fuzz
+fuzz: install-test ## atheris over all that reads foreign bytes, schemathesis over every route (long)
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/fuzz.txt
+	for target in requests events heads policies reports batch_lines lossless; do \
+	  $(BIN)/python tests/fuzz_run.py $$target --runs $(FUZZ_RUNS) || exit 1; done
+	WEIR_FUZZ_EXAMPLES=$${WEIR_FUZZ_EXAMPLES:-300} $(BIN)/python -m pytest -q -s tests/integration/test_openapi.py
 
 .PHONY: docs
 docs: install-test ## the documentation as a site, in site/

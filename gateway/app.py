@@ -284,7 +284,9 @@ def _management_app(shell: Shell) -> FastAPI:
         status = getattr(error, "status_code", 404)
         path = request.url.path[:200]
         if status == 405:
-            return _error_response(shell, request, MethodNotAllowed(f"{path} takes other methods"))
+            allow = (getattr(error, "headers", None) or {}).get("Allow", "GET")
+            refused = MethodNotAllowed(f"{path} takes {allow} only", allow)
+            return _error_response(shell, request, refused)
         return _error_response(shell, request, NotFound(f"there is nothing at {path!r}"))
 
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -74,7 +74,11 @@ class NotFound(GatewayError):
 
 
 class MethodNotAllowed(GatewayError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; ``allow`` names those that do."""
+
+    def __init__(self, message: str, allow: str = "POST") -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class BodyTooLarge(GatewayError):
@@ -320,6 +324,8 @@ def render(error: BaseException, wire: str, request_id: str) -> Rendered:
         (b"x-weir-request-id", request_id.encode("latin-1")),
         *((k.encode("latin-1"), v.encode("latin-1")) for k, v in row.headers.items()),
     ]
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("latin-1")))
     wait = getattr(error, "retry_after_s", None)
     if wait is None and row.status in {429, 503} and row.headers is not _NO_RETRY:
         wait = 1.0

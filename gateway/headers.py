@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
-from billing.money import nano
+from billing.money import decimal_of, nano
 from compressor.recipe import Way
 from gateway.errors import InvalidRequest
 from gateway.exchange import ClientHeaders
@@ -137,10 +137,10 @@ def _max_cost(value: str | None) -> int | None:
     if value is None:
         return None
     try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0 or amount > 1_000_000:
+        amount = decimal_of(value)
+    except ValueError:  # no number, no finite one, or of more digits than money has
+        amount = Decimal(-1)
+    if not 0 <= amount <= 1_000_000:
         raise InvalidRequest(
             f"header x-weir-max-cost-usd is {value[:64]!r}; expected an amount in USD, e.g. 0.25",
             param="x-weir-max-cost-usd",

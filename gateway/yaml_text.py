@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 from gateway.errors import ConfigError
 
@@ -32,7 +33,21 @@ def unveil(text: str) -> str:
 
 
 class _Plain(RoundTripConstructor):
-    """Dates stay the text that was written: who reads them knows what zone they need."""
+    """Dates stay the text that was written: who reads them knows what zone they need.
+
+    A key is a word: lists and mappings, which YAML allows, are refused at their line.
+    """
+
+    def check_mapping_key(
+        self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
+    ) -> bool:
+        """Whether a key is new. Raises ConstructorError: it is no plain word."""
+        if not isinstance(key_node, ScalarNode):
+            raise ConstructorError(
+                None, None, "a key is a list or a mapping, not a word", key_node.start_mark
+            )
+        fresh: bool = super().check_mapping_key(node, key_node, mapping, key, value)
+        return fresh
 
 
 _Plain.add_constructor("tag:yaml.org,2002:timestamp", _Plain.construct_scalar)
@@ -66,6 +81,9 @@ class Document:
         except YAMLError as error:  # characters that no YAML text may hold
             problem = str(error).splitlines()[0]
             raise ConfigError(f"{source}:1", "", problem, "save it as plain UTF-8 text") from None
+        except (RecursionError, ValueError, TypeError):  # nested or counted beyond all sense
+            problem = "not readable: nested too deeply, or a number that is none"
+            raise ConfigError(f"{source}:1", "", problem, "start from `weir init`") from None
         if not isinstance(self._tree, dict):
             raise ConfigError(f"{source}:1", "", "not a mapping", "start from `weir init`")
         self.plain: dict[str, Any] = self._convert(self._tree, ())

@@ -78,6 +78,7 @@ def test_a_ceiling_is_read_as_money(value: str, nano: int) -> None:
         ("x_weir_max_cost_usd", "1 USD"),
         ("x_weir_max_cost_usd", "1000001"),
         ("x_weir_max_cost_usd", "sNaN"),
+        ("x_weir_max_cost_usd", "4.4e-286"),
     ],
 )
 def test_an_impossible_value_names_its_header(name: str, value: str) -> None:
