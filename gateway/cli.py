@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from billing.errors import BillingError, LedgerMissing
-from gateway import cli_dashboard, cli_doctor, cli_finance, cli_ledger, cli_probe, cli_router
+from gateway import (
+    cli_analyze,
+    cli_dashboard,
+    cli_doctor,
+    cli_finance,
+    cli_ledger,
+    cli_probe,
+    cli_router,
+)
 from gateway.cli_audit import register
 from gateway.cli_common import (
     DEFAULT_CONFIG,
@@ -40,6 +48,7 @@ app.add_typer(prices_app, name="prices")
 
 register(app, policy_app)
 register_policy(policy_app, prices_app)
+cli_analyze.register(app)
 cli_dashboard.register(app)
 cli_finance.register(app)
 cli_ledger.register(app)
