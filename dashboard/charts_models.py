@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 
@@ -44,27 +45,34 @@ def lengths(cards: Sequence[Card]) -> alt.LayerChart:
         .mark_bar(color=EARLIER, opacity=0.3, height=12)
         .encode(y=names, x=alt.X("from:Q", scale=scale, axis=axis), x2="to:Q")
     )
-    points = (
-        alt.Chart(alt.InlineData(values=dots))
+    points = _dots(dots, names, alt.X("tokens:Q", scale=scale, axis=axis))
+    return plain_chart(
+        [bars, points],
+        height=max(len(shown), 1) * _ROW + _AXIS + _LEGEND,
+        description=_described(shown),
+    )
+
+
+def _dots(values: list[dict[str, Any]], names: alt.Y, along: alt.X) -> alt.Chart:
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=values))
         .mark_point(filled=True, size=130, opacity=1)
         .encode(
             y=names,
-            x=alt.X("tokens:Q", scale=scale, axis=axis),
+            x=along,
             color=alt.Color(
                 "kind:N",
                 scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
                 legend=alt.Legend(orient="top", title=None),
             ),
             tooltip=[
-                alt.Tooltip("model:N"), alt.Tooltip("kind:N"), alt.Tooltip("said:N", title="up to"),
+                alt.Tooltip("model:N"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("said:N", title="up to"),
             ],
         )
-    )  # fmt: skip
-    return plain_chart(
-        [bars, points],
-        height=max(len(shown), 1) * _ROW + _AXIS + _LEGEND,
-        description=_described(shown),
     )
+    return chart
 
 
 def curves(card: Card) -> alt.LayerChart:

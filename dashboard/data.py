@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from billing import browse, chargeback, originals, reports, savings_report, signals
+from billing import browse, chargeback, originals, reports, savings_report, signals, versions
 from billing.access import EVERYBODY, Viewer
 from billing.accounts import Accounts, BillingSection, build_accounts
 from billing.bodies import Kept
@@ -31,6 +31,7 @@ from billing.reports import Row, Scope, Top
 from billing.savings import CLEAN_DELTA
 from billing.savings_report import Report
 from billing.signals import Signals
+from billing.versions import History
 
 LISTED = 1000
 DEAREST = 200
@@ -121,6 +122,11 @@ class Source:
             return None
         now_ms = reports.epoch_ms(clock())
         return originals.find(self.url, receipt.request_id, receipt.team, now_ms)
+
+    def versions(self) -> History:
+        """Which policy, prices and catalog stand on the receipts."""
+        self.viewer.need("prices")
+        return _versions(self.url, self.mark)
 
     def months(self) -> list[str]:
         """Every month with receipts, the newest first."""
@@ -242,6 +248,11 @@ def _grouped(url: str, mark: int, by: str, scope: Scope) -> list[Row]:
 @st.cache_data(show_spinner=False, max_entries=_MANY)
 def _signals(url: str, mark: int, scope: Scope) -> list[Signals]:
     return signals.signals(url, scope)
+
+
+@st.cache_data(show_spinner=False, max_entries=_MANY)
+def _versions(url: str, mark: int) -> History:
+    return versions.history(url)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)

@@ -11,10 +11,13 @@ import streamlit as st
 from billing.money import nano
 from dashboard import tables, words
 from dashboard.asking import CannotAsk, body_of, explain
+from dashboard.data import Source
 from dashboard.format import count, money, percent, plain
 from dashboard.known import known
+from dashboard.shown import shown
 from dashboard.tables import Column, Table
 from dashboard.theme import lead
+from dashboard.views import _replay
 
 _CANDIDATES = {
     "model": Column("Model"),
@@ -30,7 +33,6 @@ _CUTS = {
     "way": Column("Way"),
     "score": Column("Score", "ratio", "Relevance to the question, as ranked."),
 }
-_REPLAY = "weir policy replay 30d --config edited.yaml --ledger sqlite:///weir.db"
 
 
 def candidates_of(said: Mapping[str, Any]) -> Table:
@@ -66,12 +68,14 @@ def in_words(said: Mapping[str, Any]) -> str:
 
 def page() -> None:
     """Draw the view."""
+    source, _ = shown()
     st.markdown("Nothing is sent to a provider and nothing is billed.")
+    picked = _past(source)
     said = known()
     names = [card.model for card in said.cards] if said else []
     with st.form("playground", border=False):
         text = st.text_area(
-            "Prompt, or the JSON body of a request", height=180,
+            "Prompt, or the JSON body of a request", picked, height=180,
             placeholder='What is the refund period?\n\nor {"model": "auto", "messages": [...]}',
         )  # fmt: skip
         left, right = st.columns(2)
@@ -90,9 +94,24 @@ def page() -> None:
             st.error(plain(str(error)), icon=":material/report:")
         else:
             _show(found)
-    st.subheader("Another policy on past traffic")
-    st.markdown("What last weeks' requests would have cost under an edited policy:")
-    st.code(_REPLAY, language="bash")
+    _replay.show(source)
+
+
+def _past(source: Source) -> str:
+    """The body of a past request to begin with, where one is named and kept."""
+    request_id = st.text_input(
+        "Begin with a past request", key="request", bind="query-params",
+        placeholder="request id, as on its receipt", icon=":material/history:",
+    )  # fmt: skip
+    if not request_id:
+        return ""
+    receipt = source.receipt(request_id.strip())
+    kept = None if receipt is None else source.original(receipt)
+    if kept is None:
+        hint = "Its body is not kept: `record: {bodies: 7 days}` in the policy keeps them."
+        st.info("There is no such request." if receipt is None else hint)
+        return ""
+    return kept.received.decode("utf-8", "replace")
 
 
 def _show(said: Mapping[str, Any]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import streamlit as st
 
+from billing.versions import History
 from dashboard import tables
 from dashboard.format import count, plain
 from dashboard.known import Card, Finding, Known, known
+from dashboard.shown import shown
 from dashboard.tables import Column, Table
 from dashboard.theme import lead
 
@@ -15,6 +19,20 @@ _FINDINGS = {
     "kind": Column("Kind"),
     "subject": Column("Model"),
     "text": Column("What", width="large"),
+}
+_PARTS = {
+    "Coming price changes": ("changes", "expires", "step"),
+    "Drift between two sources": ("drift", "one-source"),
+    "Other findings": ("unpriced", "undeclared", "booked", "expired"),
+}
+_SHORT = 19
+_VERSIONS = {
+    "policy": Column("Policy"),
+    "since": Column("From", "when"),
+    "until": Column("To", "when"),
+    "receipts": Column("Receipts", "count"),
+    "prices": Column("Prices"),
+    "catalog": Column("Catalog"),
 }
 _SHOWN = ("input", "cache_read", "cache_write", "output")
 _USD = "USD per million tokens, as in force when the dashboard was started."
@@ -67,14 +85,46 @@ def page() -> None:
         st.info("Prices are known when the dashboard is started by `weir dashboard`.")
         return
     st.html(lead(in_words(said)))
-    if said.findings:
-        st.subheader("Findings", help="As of the start; `weir prices check` looks again.")
-        tables.show(findings_of(said.findings), "findings")
+    for title, kinds in _PARTS.items():
+        found = tuple(one for one in said.findings if one.kind in kinds)
+        if found:
+            st.subheader(title, help="As of the start; `weir prices check` looks again.")
+            tables.show(findings_of(found), title.lower().replace(" ", "-"))
     st.subheader("In force", help=_USD)
     tables.show(rates_of(said.cards), "prices")
-    st.subheader("Which policy", help="The same hashes stand on each receipt.")
+    _versions()
+    st.subheader("In force now", help="The same hashes stand on each receipt.")
     st.caption(plain(f"As of {said.made}"))
     st.code("\n".join(f"{name:8} {hash_}" for name, hash_ in said.hashes.items()), language=None)
+
+
+def versions_of(found: History, zone: ZoneInfo) -> Table:
+    """Which policy was in force when, as a table."""
+    return Table(
+        _VERSIONS,
+        [
+            {
+                "policy": one.policy[:_SHORT] or "(none)",
+                "since": one.since.astimezone(zone).replace(tzinfo=None),
+                "until": one.until.astimezone(zone).replace(tzinfo=None),
+                "receipts": one.receipts,
+                "prices": one.prices[:_SHORT],
+                "catalog": one.catalog[:_SHORT],
+            }
+            for one in found.versions
+        ],
+    )
+
+
+def _versions() -> None:
+    source, _ = shown()
+    found = source.versions()
+    if not found.versions:
+        return
+    st.subheader("Policy versions", help="Read from the hashes on receipts.")
+    if found.step > 1:
+        st.caption(f"One receipt in {found.step:,} was looked at; what was shorter may be missing.")
+    tables.show(versions_of(found, source.zone), "versions")
 
 
 def _rates(card: Card) -> dict[str, object]:

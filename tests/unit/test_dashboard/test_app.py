@@ -259,3 +259,20 @@ def test_another_currency_is_shown_with_its_rate_and_exported_beside_usd(
     assert table.loc["route", "paid"] == pytest.approx(0.405002 / 1.25)
     dollars = open_app(euros, period="All time", currency="USD")
     assert figures(dollars)["Paid"] == "$0.53"
+
+
+def test_policy_versions_stand_under_prices(house: Any, open_app: Any, monkeypatch: Any) -> None:
+    """One policy decided all eight golden requests."""
+    told = '{"made": "2025-03-07", "models": [], "findings": [], "hashes": {"policy": "x"}}'
+    monkeypatch.setenv("WEIR_FACTS", told)
+    app = open_app(house, "price_list")
+    assert [error.value for error in app.exception] == []
+    versions = app.dataframe[-1].value
+    assert list(versions["receipts"]) == [8]
+    assert versions["policy"][0] == "sha256:" + "1" * 12
+
+
+def test_the_playground_begins_with_a_past_request(house: Any, open_app: Any) -> None:
+    """Where its body is not kept it says so, and how to keep bodies; a wrong id is none."""
+    assert "Its body is not kept" in said(open_app(house, "playground", request="R1"))
+    assert "There is no such request" in said(open_app(house, "playground", request="R99"))
