@@ -13,7 +13,9 @@ Requests are as of `_week_traffic`: FILE holds labelled prompts (fields of share
 Quality is a proxy: of labelled prompts the label of the tier that answered; of work with tools
 a share by tier; of documents whether what the answer needs was in the prompt as sent, and, where
 a small model had to read more than its card says that it does, SMALL_LOST. ``--nothing-to-gain``
-gives every key one model alone: the total must equal *asked*'s to the cent.
+gives every key one model alone: the total must equal *asked*'s to the cent. ``--seeds 5`` runs
+five weeks and gives means with 95% intervals; ``dearer`` counts sessions that cost more than as
+asked, and by how much at most.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import argparse
 import asyncio
 import json
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, MutableMapping, Sequence
@@ -45,6 +48,7 @@ START_MS = 1_794_787_200_000
 SECRET = "weir-week-{}"  # noqa: S105 - of a gateway that lives for one run
 MODELS = {"sol": ("gpt-6.1-sol", "gpt-6-luna"), "terra": ("gpt-6.1-terra", "gemini-3.8-flash")}
 SMALL_LOST = 0.6
+T_95 = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 BYTES_A_TOKEN = 7.0  # of these documents: plain words
 POLICIES = ("asked", "cheapest", "no warmth", "weir")
 UNTOUCHED = "forbid: [route, lossless, trim, compress], "
@@ -129,6 +133,8 @@ class Outcome:
     changed: int = 0
     fits: int = 0
     by_kind: dict[str, list[float]] = field(default_factory=dict)
+    cost_by_kind: dict[str, Decimal] = field(default_factory=dict)
+    by_session: dict[int, Decimal] = field(default_factory=dict)
     prompt_tokens: int = 0
     cached_tokens: int = 0
     last: dict[int, str] = field(default_factory=dict)
@@ -225,7 +231,11 @@ class Run:
         said, outcome = headers["x-weir-model"], self.outcome
         asked = MODELS[ask.team][0]
         outcome.requests += 1
-        outcome.cost += Decimal(headers["x-weir-cost-usd"])
+        cost = Decimal(headers["x-weir-cost-usd"])
+        outcome.cost += cost
+        outcome.cost_by_kind[ask.kind] = outcome.cost_by_kind.get(ask.kind, Decimal(0)) + cost
+        known = outcome.by_session.get(ask.session, Decimal(0))
+        outcome.by_session[ask.session] = known + cost
         good = self._good(ask, said)
         outcome.good += good
         outcome.by_kind.setdefault(ask.kind, []).append(good)
@@ -259,9 +269,17 @@ def run_policy(policy: str, asks: Sequence[Ask], *, alone: bool = False) -> Outc
 
 def row_of(outcome: Outcome, best: Outcome) -> dict[str, Any]:
     """The figures of one policy, quality relative to *asked*."""
+    more = [cost - best.by_session[one] for one, cost in outcome.by_session.items()]
     return {
         "cost_usd": f"{outcome.cost:.4f}",
         "cost_of_asked": round(float(outcome.cost / best.cost), 4),
+        "cost_of_asked_by_kind": {
+            kind: round(float(cost / best.cost_by_kind[kind]), 4)
+            for kind, cost in outcome.cost_by_kind.items()
+        },
+        "dearer_sessions": sum(each > 0 for each in more),
+        "dearest_by_usd": f"{max([*more, Decimal(0)]):.4f}",
+        "lost_by_dearer_usd": f"{sum((each for each in more if each > 0), Decimal(0)):.4f}",
         "quality": round(outcome.good / outcome.requests, 4),
         "quality_of_asked": round(outcome.good / best.good, 4),
         "quality_by_kind": {k: round(sum(v) / len(v), 4) for k, v in outcome.by_kind.items()},
@@ -279,14 +297,28 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--sessions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--nothing-to-gain", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.file.read_text(encoding="utf-8").splitlines()]
-    asks = Week(rows, random.Random(options.seed)).fill(options.sessions)
-    found: dict[str, Outcome] = {}
     wanted = ["asked", "weir"] if options.nothing_to_gain else options.policies.split(",")
+    weeks: list[dict[str, dict[str, Any]]] = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        asks = Week(rows, random.Random(seed)).fill(options.sessions)
+        weeks.append(_week(wanted, asks, options))
+    if options.json:
+        print(json.dumps(weeks if options.seeds > 1 else weeks[0]))
+    elif options.seeds > 1:
+        _say_intervals(wanted, weeks)
+
+
+def _week(
+    wanted: Sequence[str], asks: Sequence[Ask], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """The same requests through each policy."""
+    found: dict[str, Outcome] = {}
     for policy in wanted:
         started = time.perf_counter()
         found[policy] = run_policy(policy, asks, alone=options.nothing_to_gain)
@@ -294,8 +326,20 @@ def main() -> None:
             took = time.perf_counter() - started
             said = json.dumps(row_of(found[policy], found[wanted[0]]))
             print(f"{policy:10} {said}  ({len(asks)} requests, {took:.0f} s)", flush=True)
-    if options.json:
-        print(json.dumps({name: row_of(one, found[wanted[0]]) for name, one in found.items()}))
+    return {name: row_of(one, found[wanted[0]]) for name, one in found.items()}
+
+
+def _say_intervals(wanted: Sequence[str], weeks: Sequence[dict[str, dict[str, Any]]]) -> None:
+    """Means over the weeks with 95% intervals (Student's t)."""
+    wide = T_95.get(len(weeks) - 1, 2.0) / len(weeks) ** 0.5
+    print()
+    for policy in wanted:
+        said = []
+        for name in ("cost_of_asked", "quality_of_asked", "to_small", "switches", "cache_hits"):
+            values = [week[policy][name] for week in weeks]
+            half = statistics.stdev(values) * wide
+            said.append(f"{name} {statistics.mean(values):.4g} +- {half:.2g}")
+        print(f"{policy:10} " + "  ".join(said))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ _SYNTHESIS = re2.compile(
     r"|personalit\w+|setting|talk(?:ed)? about|mainly|presentations?|proposes|proposed"
     r"|disagree\w*|introduce[ds]?|reasons?|purposes|status|and what|what else)\b"
 )
+_LEAD = re2.compile(r"(?i)^\W*(?:(?:and|so|but|ok|okay|then|now|also|well)\b\W*)+")
 _NUMBER_OF = re2.compile(r"(?i)(?:\b(\w+)[ -])?\bnumbers? of\b")
 # Before "number of" these words make it a name of one thing and no count.
 _NUMBERED = frozenset(
@@ -174,7 +175,8 @@ def _wider(unquoted: bytes) -> tuple[NeedKind, float] | None:
         return NeedKind.TRANSFORM, 0.85
     if _TRANSFORM.search(unquoted):
         return NeedKind.TRANSFORM, 0.8
-    if _SYNTHESIS.search(unquoted) or _counts(unquoted):
+    # "And what is ...?" goes on from the turn before; "who and what" asks for two things.
+    if _SYNTHESIS.search(_LEAD.sub(b"", unquoted)) or _counts(unquoted):
         return NeedKind.SYNTHESIS, 0.8
     if _POSITION.search(unquoted):
         return NeedKind.UNKNOWN, 0.5

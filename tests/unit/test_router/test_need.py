@@ -82,6 +82,17 @@ def test_a_wider_reading_is_never_a_sure_look_up(question: str) -> None:
     assert not (need.kind is NeedKind.LOOKUP and need.confidence >= SURE)
 
 
+@pytest.mark.parametrize("opening", ["And ", "So ", "Ok, and ", "But then "])
+def test_an_opening_word_changes_no_reading(opening: str) -> None:
+    """As in "And what is ...?" goes on from before, while "who and what else" asks for more."""
+    question = opening + "what is the supplier of pump 4711?"
+    need = classify(question, RequestFacts("auto", human_turns=2), DOCUMENT)
+    assert need.kind is NeedKind.LOOKUP
+    assert need.confidence >= SURE
+    both = opening + "who is pump 4711's supplier and what else did they deliver?"
+    assert classify(both, FACTS, DOCUMENT).kind is NeedKind.SYNTHESIS
+
+
 def test_transforms_and_syntheses_are_told_apart() -> None:
     """Working on every word and reading many places are different needs."""
     assert classify("Translate this into French.", FACTS, DOCUMENT).kind is NeedKind.TRANSFORM
