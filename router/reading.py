@@ -77,6 +77,11 @@ _LOOSE = re.compile(
     + "|".join(sorted(_SMALL_WORDS | _ASKING))
     + r")\b)[A-Za-z']+ ){12,}(?:[A-Za-z']+$)?"
 )
+# A question typed in small letters ends where a sentence begins as sentences do.
+_RUN_ON = re.compile(
+    r"\A[^A-Z.?!\n]{12,} (?=(?:The|This|That|These|It|An?|In|On|There|He|She|We|They|You|I|My)"
+    r" [a-z])"
+)
 _ECHO = re.compile(r"\b(\S{1,12}(?: \S{1,12})?)(?: \1\b){3,}")
 _NOT_ASCII_WORD = re.compile(r"[^\x00-\x7f]")
 _Sentence = tuple[str, list[str], bool]  # as it stands, its words, whether it asks
@@ -177,6 +182,8 @@ def _leads(found: Sequence[_Sentence], number: int) -> bool:
 def _sentences(lines: Sequence[str]) -> list[_Sentence]:
     """Each sentence and line once, in order; of many the first and the last."""
     body = "\n".join(lines).replace(". ", ".\n").replace("? ", "?\n").replace("! ", "!\n")
+    if body[:1].islower():
+        body = _RUN_ON.sub("\\g<0>\n", body, count=1)
     found: list[_Sentence] = []
     for text in dict.fromkeys(body.split("\n")):
         words = text.split()

@@ -30,7 +30,7 @@ SEED = 20261122
 FOLDS = 5
 SETTINGS: dict[str, Any] = {
     "trees": 24, "leaf": 25, "depth": 6, "columns": 0.7,
-    "ridge": 3000.0, "size": 1.0,  # deviations of the question's size added to the rank
+    "ridge": 3000.0, "size": 1.3,  # deviations of the question's size added to the rank
     "topic_ridge": 1000.0,
     "second_pair": 0.4,  # weight of a second pair's labels where a source has one
     "outputs": [1.0, 0.5, 0.5],  # how much each output counts when a tree splits

@@ -16,10 +16,6 @@ GADGETS, flips = BENCHMARK["GADGETS"], BENCHMARK["flips"]
 MODEL = bundled_complexity()
 MOST_PERCENT = 10.0
 
-# A sentence written on the same line behind a question without a question mark is read as its
-# end, and three typos in a short question change words that count: both are measured, not held.
-OPEN = {"prose, behind on the line", "three typos"}
-
 _ASKED = (
     "What is the capital of {0}?", "Who wrote the most famous novel about {0}?",
     "When was the first museum of {0} opened?", "Name three things that people bring to {0}.",
@@ -40,7 +36,7 @@ _PLACES = ("Portugal", "Norway", "Kenya", "Chile", "Japan", "Ireland", "Cuba", "
 PROMPTS = [asked.format(place) for asked, place in product(_ASKED, _PLACES)]
 
 
-@pytest.mark.parametrize("gadget", [name for name in GADGETS if name not in OPEN])
+@pytest.mark.parametrize("gadget", list(GADGETS))
 def test_a_gadget_flips_one_in_ten_at_most(gadget: str) -> None:
     """At the default floor, a gadget changes the route of at most a tenth, up and down."""
     border = MODEL.score(PROMPTS[0], RequestFacts("auto")).gain_limit(0.97)

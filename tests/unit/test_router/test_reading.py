@@ -55,6 +55,18 @@ def test_the_sentence_before_belongs_to_a_question_that_speaks_of_the_same() -> 
     assert read(f"The harbour was quiet. {asked}").stem == asked
 
 
+def test_a_question_in_small_letters_ends_where_a_sentence_begins() -> None:
+    """Without a question mark, what is written behind on the same line is not part of it."""
+    asked = "who sang the theme of the old show"
+    assert read(f"{asked} The harbour was quiet. The boats lay still.").stem == asked
+    assert read(f"{asked} in France The Wire").stem.endswith("The Wire")
+
+
+def test_words_for_amounts_are_figures() -> None:
+    """A sentence that says twice or half is a step of the calculation."""
+    assert "twice" in read("Ann has 3 hats. Bea has twice as many. Who has most?").stem
+
+
 def test_options_are_lines_that_start_with_a_letter() -> None:
     """Lettered lines are options; prose that starts with a capital is not."""
     assert options_of("x\nA. one\n(B) two\nC) three") == ["one", "two", "three"]
