@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from compressor.conversation import Conversation
+from compressor.measure import measure
+from compressor.media import media_rule
 from compressor.tokens import TokenCounter
 
 BLOCK_TOKENS = 128
@@ -75,7 +77,7 @@ class PromptCache:
         head = len(texts) - len(conversation.messages)
         system = bool(conversation.messages) and conversation.messages[0].role == "system"
         texts = texts[: head + (system if last < 0 else last + 1)]
-        tokens = self._counter.count_many(texts)
+        tokens = self._sizes(conversation)[: len(texts)]
         if sum(tokens) < LEAST_TOKENS:
             return CacheUse()
         chain = list(_chain(text.encode("utf-8", "surrogatepass") for text in texts))
@@ -84,6 +86,15 @@ class PromptCache:
         )
         self._keep(account, [*chain[warm - 1 : warm], chain[-1]], now)
         return CacheUse(read=sum(tokens[:warm]), written=sum(tokens[warm:]))
+
+    def _sizes(self, conversation: Conversation) -> list[int]:
+        """Tokens of each of ``_texts``, as the whole prompt is counted: never more than it."""
+        size = measure(conversation, self._counter, media_rule("openai_tiles"))
+        schema = self._counter.count(conversation.response_schema)
+        tools = [0] * len(conversation.tools)
+        if tools:
+            tools[-1] = size.tools_tokens
+        return [*tools, schema, *size.message_tokens]
 
     def _is_warm(self, account: Account, digest: bytes, now: float) -> bool:
         return self._seen.get((account, digest), float("-inf")) >= now
