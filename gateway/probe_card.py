@@ -141,13 +141,25 @@ def curve_svg(found: Found) -> str:
                 f'stroke="{colour}" stroke-dasharray="4 4"/>'
             )
         top = _TOP + 14 + 22 * row
-        known = reach.tokens or reach.finished
-        length = ("≥ " if reach.at_least else "") + (f"{reach.tokens:,}" if known else "?")
         parts.append(
             f'<text x="{_WIDTH - _RIGHT + 12}" y="{top}" fill="{colour}">'
-            f"{reach.kind.value} {length}</text>"
+            f"{reach.kind.value} {_told(reach, found.setup.over.shortest)}</text>"
         )
+    below = _TOP + 14 + 22 * len(found.reaches) + 8
+    parts += [
+        f'<text x="{_WIDTH - _RIGHT + 12}" y="{below + 16 * n}" font-size="11" fill="#777">'
+        f"{words}</text>"
+        for n, words in enumerate(("dashed: effective length", "bars: 90% intervals"))
+    ]
     return "".join([*parts, "</svg>\n"])
+
+
+def _told(reach: Reach, shortest: int) -> str:
+    """The length for the picture's legend."""
+    if not reach.tokens:
+        return f"below {_short(shortest)}" if reach.finished else "?"
+    more = "" if reach.finished else " so far"
+    return ("≥ " if reach.at_least else "") + f"{reach.tokens:,}{more}"
 
 
 def _line(reach: Reach, placed: Sequence[tuple[Point, float]], y: Any) -> list[str]:

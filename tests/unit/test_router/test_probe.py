@@ -42,6 +42,31 @@ def test_noise_makes_a_probe_err_low_not_high(seed: int) -> None:
     assert 10_000 <= reach.tokens <= 20_000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("noise", "most", "share"),
+    [(0.0, 64, 1.0), (0.02, 64, 0.98), (0.05, 64, 0.8), (0.1, 64, 0.5), (0.1, 128, 0.85)],
+)
+def test_how_often_noise_moves_what_is_found_by_a_tenth(
+    noise: float, most: int, share: float
+) -> None:
+    """Of 300 searches at six lengths at least this share is within a tenth; hardly one is above."""
+    near = above = 0
+    for seed in range(300):
+        limit = (2_000, 5_600, 11_000, 20_000, 47_000, 90_000)[seed % 6]
+
+        def chance(tokens: int, limit: int = limit) -> float:
+            beyond = tokens / limit - 1
+            return (1 - noise) * (1.0 if beyond <= 0 else max(0.0, 0.7 - 0.7 * beyond))
+
+        reach, _ = run(chance, replace(OVER, most=most), seed)
+        near += 0.9 * limit <= reach.tokens <= 1.1 * limit
+        above += reach.tokens > 1.1 * limit
+    print(f"{noise:.0%} noise, {most} questions: {near / 300:.0%} within a tenth, {above} above")
+    assert near / 300 >= share
+    assert above <= 3
+
+
 def test_a_model_that_holds_everywhere_is_at_least_as_long_as_what_was_tried() -> None:
     """The longest length tried is a lower bound and says so."""
     reach, asked = run(lambda tokens: 1.0)
