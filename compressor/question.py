@@ -16,6 +16,7 @@ QUESTION_CHARS = 4_000
 SMALL_CHARS = 1_600  # a turn below it is all instruction
 SHORT_CHARS = 600  # a block that may be the instruction though it does not ask
 BLOCK_CHARS = 1_500  # a longer block is document, whatever it says
+LINE_CHARS = 400  # a longer line is document, unless a blank line sets it apart
 WINDOW_CHARS = 6_000  # how much of each end is searched for an instruction
 
 _LABEL = re.compile(
@@ -117,8 +118,31 @@ def _ends(text: str, *, must_ask: bool) -> tuple[int, int]:
     head = _head_end(text, heads)
     head = min(head, tail)
     if head == 0 and tail == len(text) and not must_ask:
-        return _fallback(text, heads, tails)
+        return _lines_apart(text) or _fallback(text, heads, tails)
     return head, tail
+
+
+def _lines_apart(text: str) -> tuple[int, int] | None:
+    """The document where only a line at one of its ends asks, with no blank line between.
+
+    A line that plainly asks goes before one that may: one that begins or ends as a question.
+    """
+    head, tail = _first_line(text), _last_line(text)
+    for least in (3, 2):
+        if tail < len(text) and _line_asks(text[tail:], least):
+            return 0, tail
+        if head and _line_asks(text[:head], least):
+            return head, len(text)
+    return None
+
+
+def _line_asks(line: str, least: int) -> bool:
+    """Whether a line by itself asks; a line of a dialogue asks somebody else."""
+    line = line.strip()
+    if not line or len(line) > LINE_CHARS or _DOCUMENT_LABEL.match(line):
+        return False
+    speaks = ":" in line[:24] or line[0] in "<["
+    return _LABEL.match(line) is not None or (not speaks and _asks(line) >= least)
 
 
 def _head_blocks(text: str) -> list[tuple[int, int]]:
@@ -159,19 +183,23 @@ def _tail_start(text: str, blocks: list[tuple[int, int]]) -> int:
         start = first
         if _LABEL.match(text[first:last]):
             break
-    return start if start < len(text) else _last_line(text)
+    if start < len(text):
+        return start
+    last = _last_line(text)  # with no blank line before it
+    return last if last < len(text) and _line_asks(text[last:], 3) else len(text)
 
 
 def _last_line(text: str) -> int:
-    """A question on the last line, with no blank line before it; else the text's length."""
+    """Where the last line starts; the text's length where it is the only one, or long."""
     end = len(text.rstrip())
     at = text.rfind("\n", max(0, end - BLOCK_CHARS), end)
-    if at < 0:
-        return len(text)
-    line = text[at + 1 : end]
-    speaks = ":" in line[:24]  # a line of a dialogue asks somebody else
-    asks = _LABEL.match(line) is not None or (_asks(line) >= 3 and not speaks)
-    return at + 1 if asks else len(text)
+    return len(text) if at < 0 else at + 1
+
+
+def _first_line(text: str) -> int:
+    """Where the first line ends; 0 where it is the only one, or long."""
+    start = len(text) - len(text.lstrip())
+    return text.find("\n", start, start + BLOCK_CHARS) + 1
 
 
 def _head_end(text: str, blocks: list[tuple[int, int]]) -> int:

@@ -100,3 +100,42 @@ def test_a_split_is_disjoint_and_loses_nothing_but_blanks(texts: list[str]) -> N
             assert text[at:start].strip() == ""
             at = end
         assert text[at:].strip() == "" or not spans
+
+
+STORY = "\n".join(
+    f"In {1700 + n} the mill near bridge {n} was sold for {n * 37} crowns to a clerk."
+    for n in range(60)
+)
+TALK = "\n".join(
+    f"Speaker {n % 4}: Then we measured gate {n} and wrote it down." for n in range(80)
+)
+
+
+@pytest.mark.parametrize("document", [STORY, TALK])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What was the mill near bridge 12 sold for?",
+        "what was the mill near bridge 12 sold for",
+        "which gate was measured by speaker 3",
+        "In the report, who bought the mill?",
+        "Question: price of the mill near bridge 12",
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_line_that_asks_is_found_without_a_blank_line(
+    document: str, question: str, *, first: bool
+) -> None:
+    """At either end, with or without a question mark, it is the instruction; the rest is not."""
+    text = f"{question}\n{document}" if first else f"{document}\n{question}"
+    split = split_turn((text,))
+    assert split.question([text]) == question
+    (span,) = split.documents
+    assert text[span.start : span.end] == document
+
+
+@pytest.mark.parametrize("last", ["Speaker 2: And why was that?", "<ann> why was that?"])
+def test_a_question_within_a_conversation_is_not_the_readers(last: str) -> None:
+    """Its last line asks another speaker; the question at the head stays the one."""
+    text = f"Who wrote gate 7 down?\n{TALK}\n{last}"
+    assert split_turn((text,)).question([text]) == "Who wrote gate 7 down?"
