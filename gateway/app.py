@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -44,6 +45,7 @@ from gateway.settings import Settings, parse
 from gateway.shadow import relearn
 from gateway.shell import Shell
 from gateway.snapshot import build_snapshot
+from gateway.spans import spans_from
 from gateway.sweeper import sweep_for_ever
 from gateway.telemetry import Telemetry
 from gateway.upstream.build import build_upstream
@@ -194,6 +196,8 @@ class App:
         if self.shell.peers is not None:
             self.shell.peers.publish(self.shell.telemetry.page(0))
         self.shell.desk.close()
+        if self.shell.telemetry.spans is not None:
+            await asyncio.to_thread(self.shell.telemetry.spans.close)
 
     async def _publish(self, peers: Peers) -> None:
         """Sibling processes see this one's metrics."""
@@ -338,7 +342,11 @@ def create_app(
         peers: other processes that serve the same socket.
     """
     specs = settings.upstreams
-    kits, desk, telemetry = Kits(settings), Desk(settings.database), Telemetry()
+    kits, desk, telemetry = (
+        Kits(settings),
+        Desk(settings.database),
+        Telemetry(spans_from(os.environ)),
+    )
     notifier = Notifier(
         desk,
         lambda: shell.snapshot.settings.notify,

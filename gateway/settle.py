@@ -30,6 +30,7 @@ from gateway.recall_settle import labels_of, remember
 from gateway.replay_record import choice_row
 from gateway.shell import Shell
 from gateway.snapshot import Snapshot
+from gateway.spans import Ended
 from router.catalog import effective
 
 
@@ -40,7 +41,11 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     receipt = _receipt(shell, snapshot, ex)
     ex.settled = receipt
     shell.ledger.settle(hold, receipt)
-    shell.telemetry.settled(receipt, time.perf_counter() - ex.started)
+    seconds = time.perf_counter() - ex.started
+    shell.telemetry.settled(receipt, seconds)
+    if shell.telemetry.spans is not None:
+        ended = Ended(ex.wire, seconds, ex.reply.finish_reason, ex.forwarded)
+        shell.telemetry.spans.settled(receipt, ended)
     if any(_unpriced(line) for line in receipt.lines):
         shell.telemetry.unpriced.labels(receipt.served_model).inc()
     for key in ex.reply.usage.unknown if ex.reply.usage else ():

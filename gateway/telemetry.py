@@ -14,6 +14,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from billing.receipt import Receipt
+from gateway.spans import Spans
 
 log = logging.getLogger("weir")
 
@@ -34,9 +35,10 @@ class _Counted(NamedTuple):
 
 
 class Telemetry:
-    """The process's metrics, in a registry of their own."""
+    """The process's metrics, in a registry of their own; ``spans`` where a collector is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Spans | None = None) -> None:
+        self.spans = spans
         self.registry = CollectorRegistry()
         labels = ("team", "model", "action", "status")
         self._requests = Counter(
