@@ -3,7 +3,8 @@
     python -m benchmarks.decision
 
 A decision is all that happens before money moves: measure, score, need, memory of the
-conversation, candidates, the body. Times are medians and 99th percentiles in this process;
+conversation, candidates, the body. Times are medians and 99th percentiles in this process,
+``cpu`` its own CPU time, which a busy machine moves less;
 sockets are forbidden while it runs, so that a network call would fail. The second part puts
 requests through the whole gateway and watches the loop: the longest time that it did not
 answer, with and without them. Bodies over 32 KB leave the loop for a thread.
@@ -57,7 +58,7 @@ def times(run: Run, tokens: int, count: int) -> dict[str, float]:
     key = snapshot.accounts.named("sol")
     if key is None:
         raise RuntimeError("no such key")
-    rng, whole, alone = random.Random(tokens), [], []
+    rng, whole, alone, cpu = random.Random(tokens), [], [], []
     for _ in range(count):
         raw = body_of(tokens, 1 if tokens < 1_000 else 8, rng)
         request = chat.parse(raw, ClientHeaders())
@@ -66,9 +67,10 @@ def times(run: Run, tokens: int, count: int) -> dict[str, float]:
             request, Caller(key, None), shell.ledger.brake(key.path, None, run.now_ms), {}, None,
             run.now_ms, shell.recall, name,
         )  # fmt: skip
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.thread_time()
         prepare(snapshot, question, kit)
         whole.append((time.perf_counter() - started) * 1_000)
+        cpu.append((time.thread_time() - busy) * 1_000)
         situation = think_over(snapshot, question, None).situation
         started = time.perf_counter()
         decide(situation)
@@ -76,6 +78,8 @@ def times(run: Run, tokens: int, count: int) -> dict[str, float]:
     return {
         "p50_ms": statistics.median(whole),
         "p99_ms": statistics.quantiles(whole, n=100)[98],
+        "cpu_p50_ms": statistics.median(cpu),
+        "cpu_p99_ms": statistics.quantiles(cpu, n=100)[98],
         "decide_p50_ms": statistics.median(alone),
         "decide_p99_ms": statistics.quantiles(alone, n=100)[98],
     }
