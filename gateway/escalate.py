@@ -133,11 +133,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _unsure(data: Mapping[str, Any]) -> bool:
-    """Whether the provider's own log-probabilities say that it guessed."""
+def _chances(data: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """The tokens with their log-probabilities: of each choice, or of each text of a response."""
     for choice in items_of(data.get("choices")):
         told = choice.get("logprobs") if isinstance(choice, dict) else None
-        rows = items_of(told.get("content")) if isinstance(told, dict) else []
+        yield items_of(told.get("content")) if isinstance(told, dict) else []
+    for block in _blocks(data):
+        yield items_of(block.get("logprobs"))
+
+
+def _unsure(data: Mapping[str, Any]) -> bool:
+    """Whether the provider's own log-probabilities say that it guessed."""
+    for rows in _chances(data):
         values = [row.get("logprob") for row in rows if isinstance(row, dict)]
         known = [value for value in values if isinstance(value, int | float)]
         if known and sum(known) / len(known) < UNSURE:

@@ -44,6 +44,10 @@ def response(*output: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 SAID = {"type": "message", "content": [{"type": "output_text", "text": "yes"}]}
+GUESSED = {
+    "type": "message",
+    "content": [{"type": "output_text", "text": "y", "logprobs": [{"logprob": -3.0}]}],
+}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,7 @@ SAID = {"type": "message", "content": [{"type": "output_text", "text": "yes"}]}
         ("chat", chat({"content": "y"}, "length"), "truncated"),
         ("chat", chat({"content": "y"}, logprobs={"content": [{"logprob": -3.0}]}), "unsure"),
         ("chat", chat({"content": "y"}, logprobs={"content": [{"logprob": -0.1}]}), None),
+        ("responses", response(GUESSED), "unsure"),
         ("messages", message({"type": "text", "text": "yes"}), None),
         ("messages", message({"type": "thinking", "thinking": "hm"}), "empty"),
         ("messages", message({"type": "text", "text": "no"}, stop="refusal"), "refusal"),
