@@ -297,6 +297,8 @@ def rows_of(cursor: psycopg.Cursor[Any], query: str) -> list[tuple[Any, ...]]:
 
 def clean(text: str) -> str:
     """Text as PostgreSQL can hold it: neither NUL nor half a surrogate pair."""
+    if text.isascii() and "\0" not in text:  # nearly all of it
+        return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
