@@ -325,6 +325,10 @@ def _admission(settings: Settings) -> Admission:
     return Admission(server.max_concurrent, int(server.max_body_mb * 1024 * 1024))
 
 
+def _upstreams(settings: Settings) -> dict[str, Upstream]:
+    return {name: build_upstream(spec) for name, spec in settings.upstreams.items()}
+
+
 def create_app(
     settings: Settings,
     *,
@@ -341,12 +345,8 @@ def create_app(
         clock: UTC epoch milliseconds.
         peers: other processes that serve the same socket.
     """
-    specs = settings.upstreams
-    kits, desk, telemetry = (
-        Kits(settings),
-        Desk(settings.database),
-        Telemetry(spans_from(os.environ)),
-    )
+    kits, desk = Kits(settings), Desk(settings.database)
+    telemetry = Telemetry(spans_from(os.environ))
     notifier = Notifier(
         desk,
         lambda: shell.snapshot.settings.notify,
@@ -357,7 +357,7 @@ def create_app(
     shell = Shell(
         snapshot=build_snapshot(settings),
         ledger=ledger,
-        upstreams=upstreams or {name: build_upstream(spec) for name, spec in specs.items()},
+        upstreams=upstreams or _upstreams(settings),
         workers=workers,
         ahead=Ahead(workers.helpers),
         admission=_admission(settings),
