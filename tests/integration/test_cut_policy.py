@@ -11,12 +11,18 @@ import pytest
 from documents import ask, prose, records
 from fakes import FakeUpstream, plain_reply
 
+from compressor.fit import fit
+from compressor.kit import Kit
+from compressor.measure import measure
+from compressor.media import media_rule
 from compressor.recipe import Way
+from compressor.tokens import load_counter
 from gateway.app import create_app
 from gateway.auth import hash_of
 from gateway.exchange import Caller, ClientHeaders, Exchange, Prepared
 from gateway.pipeline import dry_run
 from gateway.settings import parse
+from gateway.wire import chat
 
 NOW_MS = 1_795_000_000_000
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "configuring.md"
@@ -37,7 +43,7 @@ def policy(folder: Path) -> str:
     return f"{HEAD.format(folder=folder)}{blocks[-1]}keys:\n{keys}"
 
 
-async def prepared(folder: Path, key: str, body: dict[str, object], fit: Way) -> Prepared:
+async def prepared(folder: Path, key: str, body: dict[str, object], way: Way) -> Prepared:
     """What the gateway would do with a request of a key."""
     settings = parse(policy(folder), "weir.yaml", {})
     upstream = FakeUpstream(plain_reply())
@@ -46,7 +52,7 @@ async def prepared(folder: Path, key: str, body: dict[str, object], fit: Way) ->
     try:
         found = app.shell.snapshot.accounts.named(key)
         assert found is not None
-        headers = ClientHeaders(fit=fit)
+        headers = ClientHeaders(fit=way)
         ex = Exchange("r", NOW_MS, time.perf_counter(), "chat", headers, Caller(found, None))
         await dry_run(app.shell, ex, json.dumps(body).encode())
     finally:
@@ -58,8 +64,8 @@ async def prepared(folder: Path, key: str, body: dict[str, object], fit: Way) ->
 @pytest.mark.parametrize("key", ["legal-prod", "clinic-prod"])
 async def test_where_every_word_counts_prose_goes_whole(key: str, tmp_path: Path) -> None:
     """Neither by default nor where the client asks for more is a sentence left out."""
-    for fit in (Way.COMPRESS, Way.TRIM):
-        told = await prepared(tmp_path, key, ask(prose()), fit)
+    for asked in (Way.COMPRESS, Way.TRIM):
+        told = await prepared(tmp_path, key, ask(prose()), asked)
         assert told.fitted is None
         assert {c.way for c in told.plan.candidates} <= {Way.WHOLE, Way.LOSSLESS}
 
@@ -93,3 +99,20 @@ async def test_other_teams_are_trimmed_and_say_how_hard_the_past_is_remembered(
     recipes = [c.recipe for c in told.plan.candidates if c.way is Way.COMPRESS]
     assert recipes
     assert all(r is not None and (r.keep_recent, r.ratio) == (8192, 4.0) for r in recipes)
+
+
+@pytest.mark.parametrize("paragraphs", [640, 1_500])
+async def test_what_is_sent_is_what_a_fit_alone_gives(paragraphs: int, tmp_path: Path) -> None:
+    """In this process or by a helper, with or without the gateway around it."""
+    body = ask(prose(paragraphs))
+    told = await prepared(tmp_path, "chat-prod", body, Way.TRIM)
+    recipe = told.candidate.recipe
+    assert recipe is not None
+    request = chat.parse(json.dumps(body).encode(), ClientHeaders())
+    counter = load_counter("o200k_base")
+    size = measure(request.conversation, counter, media_rule("openai_tiles"))
+    alone = fit(request.conversation, size, recipe, Kit(counter))
+    assert told.fitted is not None
+    assert told.fitted.edits == alone.edits
+    sent = json.loads(told.outbound)["messages"][0]["content"]
+    assert [sent] == [edit.text for edit in alone.edits]
