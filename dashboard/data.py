@@ -162,7 +162,7 @@ class Source:
         """Budget windows as they stand; empty where the policy is not known or has none."""
         if self.accounts is None:
             return []
-        found = browse.windows(self.url, self.accounts, now)
+        found = _windows(self.url, self.mark, id(self.accounts), self.accounts, now)
         return [one for one in found if self.viewer.sees_node(one.node)]
 
 
@@ -248,6 +248,14 @@ def _grouped(url: str, mark: int, by: str, scope: Scope) -> list[Row]:
 @st.cache_data(show_spinner=False, max_entries=_MANY)
 def _signals(url: str, mark: int, scope: Scope) -> list[Signals]:
     return signals.signals(url, scope)
+
+
+# As fresh as the watermark; the tree is known by which object it is, since it is read once.
+@st.cache_data(show_spinner=False, max_entries=_MANY, ttl=FRESH_S)
+def _windows(
+    url: str, mark: int, known: int, _accounts: Accounts, _now: datetime
+) -> list[WindowFigures]:
+    return browse.windows(url, _accounts, _now)
 
 
 @st.cache_data(show_spinner=False, max_entries=_MANY)

@@ -103,7 +103,14 @@ def page() -> None:
     """Draw the view."""
     source, chosen = shown()
     now = data.clock()
-    month = _month(source, chosen, now.astimezone(source.zone).date())
+    said, today = st.empty(), now.astimezone(source.zone).date()
+    # The sum is known at once; days, forecast and budget take longer.
+    month_so_far = source.overall(chosen.between(today.replace(day=1), today))
+    if month_so_far.requests:
+        paid = money(month_so_far.cost_nano)
+        first = day_words(today.replace(day=1))
+        said.html(lead(f"From {first} to {day_words(today)}, {paid} was paid."))
+    month = _month(source, chosen, today)
     if not month.spent:
         states.no_match(f"in {month.before:%B} or {month.first:%B %Y}")
         return
@@ -111,7 +118,7 @@ def page() -> None:
         st.caption("This view is of the calendar month, whatever period is chosen.")
     found = month_end(month.spent, month.today, np.random.default_rng(_SEED))
     budget = _budget(source, chosen)
-    st.html(lead(in_words(month, found, budget)))
+    said.html(lead(in_words(month, found, budget)))
     _figures(source, month, found, budget)
     st.subheader("The month, day by day", help=_FORECAST)
     shown_lines = ["paid", "month before", "forecast"] + (["budget"] if budget else [])
