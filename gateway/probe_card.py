@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
@@ -131,7 +131,7 @@ def curve_svg(found: Found) -> str:
         f'fill="#555">{_short(tokens)}</text>'
         for tokens in found.setup.over.doublings()
     ]
-    for row, reach in enumerate(found.reaches):
+    for reach in found.reaches:
         parts += _line(reach, [(p, x(p.tokens)) for p in reach.points], y)
         colour = _COLOURS[reach.kind.value]
         if reach.tokens and not reach.at_least:
@@ -140,18 +140,20 @@ def curve_svg(found: Found) -> str:
                 f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{y(0):.1f}" '
                 f'stroke="{colour}" stroke-dasharray="4 4"/>'
             )
-        top = _TOP + 14 + 22 * row
-        parts.append(
-            f'<text x="{_WIDTH - _RIGHT + 12}" y="{top}" fill="{colour}">'
+    return "".join([*parts, *_legend(found), "</svg>\n"])
+
+
+def _legend(found: Found) -> Iterator[str]:
+    """Each kind with its length, and what bars and lines are."""
+    left = _WIDTH - _RIGHT + 12
+    for row, reach in enumerate(found.reaches):
+        yield (
+            f'<text x="{left}" y="{_TOP + 14 + 22 * row}" fill="{_COLOURS[reach.kind.value]}">'
             f"{reach.kind.value} {_told(reach, found.setup.over.shortest)}</text>"
         )
-    below = _TOP + 14 + 22 * len(found.reaches) + 8
-    parts += [
-        f'<text x="{_WIDTH - _RIGHT + 12}" y="{below + 16 * n}" font-size="11" fill="#777">'
-        f"{words}</text>"
-        for n, words in enumerate(("dashed: effective length", "bars: 90% intervals"))
-    ]
-    return "".join([*parts, "</svg>\n"])
+    below = _TOP + 22 + 22 * len(found.reaches)
+    for row, words in enumerate(("dashed: effective length", "bars: 90% intervals")):
+        yield (f'<text x="{left}" y="{below + 16 * row}" font-size="11" fill="#777">{words}</text>')
 
 
 def _told(reach: Reach, shortest: int) -> str:
