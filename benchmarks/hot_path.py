@@ -2,6 +2,7 @@
 
     python benchmarks/hot_path.py
     python benchmarks/hot_path.py --size 32768 --profile 40
+    python benchmarks/hot_path.py --only 60     # that many requests and no more, for a counter
 
 No sockets: the ASGI application is called as a server would call it, with a provider that
 answers from memory, everything on (authentication, exact counts, features, decision, hold,
@@ -283,23 +284,30 @@ async def run(options: argparse.Namespace) -> None:
         app = create_app(settings, upstreams={"mock": _Upstream(options.chunks)})
         await app.start()
         bench = Bench(app, secret, bodies(options.size, stream=False))
-        for _ in range(5):
-            await bench.block()
-        whole = [await bench.block() for _ in range(options.blocks)]
-        _print("the whole request", whole)
-        if options.chunks:
-            bench.source = bodies(options.size, stream=True, lot=1)
-            streamed = [await bench.block() for _ in range(max(8, options.blocks // 4))]
-            _print(f"a stream of {options.chunks} chunks", streamed)
-            added = (min(streamed) - min(whole)) / options.chunks
-            print(f"{'  a chunk':<28} {added:8.1f} us")
-        bench.source = bodies(options.size, stream=False, lot=2)
-        if options.profile:
-            await _profiled(bench, options)
-        print("of which, in whole requests:")
-        for name, values in (await stages(bench, options.blocks)).items():
-            _print(f"  {name}", values)
+        for _ in range(options.only):
+            await bench.request(next(bench.source))
+        if not options.only:
+            await _measured(bench, options)
         await app.stop()
+
+
+async def _measured(bench: Bench, options: argparse.Namespace) -> None:
+    for _ in range(5):
+        await bench.block()
+    whole = [await bench.block() for _ in range(options.blocks)]
+    _print("the whole request", whole)
+    if options.chunks:
+        bench.source = bodies(options.size, stream=True, lot=1)
+        streamed = [await bench.block() for _ in range(max(8, options.blocks // 4))]
+        _print(f"a stream of {options.chunks} chunks", streamed)
+        added = (min(streamed) - min(whole)) / options.chunks
+        print(f"{'  a chunk':<28} {added:8.1f} us")
+    bench.source = bodies(options.size, stream=False, lot=2)
+    if options.profile:
+        await _profiled(bench, options)
+    print("of which, in whole requests:")
+    for name, values in (await stages(bench, options.blocks)).items():
+        _print(f"  {name}", values)
 
 
 async def _profiled(bench: Bench, options: argparse.Namespace) -> None:
@@ -324,6 +332,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=60, help="blocks of 40 requests")
     parser.add_argument("--chunks", type=int, default=50, help="of a stream; 0: none")
     parser.add_argument("--profile", type=int, default=0, help="lines of a profile to print")
+    parser.add_argument("--only", type=int, default=0, help="requests to send, nothing measured")
     parser.add_argument("--sort", default="tottime", help="order of the profile")
     uvloop.run(run(parser.parse_args()))
 
