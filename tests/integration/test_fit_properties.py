@@ -1,7 +1,8 @@
 """Whatever a history is made of: a fit breaks nothing, or leaves it whole.
 
 Fuzzed request bodies of all three wires, through the real parser, the real fit and the real writer.
-`WEIR_FUZZ=10000` sets how many histories each property sees (25 without it).
+`WEIR_FUZZ=800` sets how many histories each of the thirteen properties sees (25 without it):
+10,400 in all, of which each wire has 2,400 or more.
 """
 
 from __future__ import annotations
