@@ -353,7 +353,7 @@ async def _deliver(
     back = passed_back(delivery.headers)
     if delivery.stream is not None:
         headers = [*weir_headers(ex, parties.prepared, budget), *back]
-        await delivery.stream.run(send, headers)
+        await delivery.stream.run(send, headers, snapshot.settings.server.heartbeat_seconds)
         return
     if parties.request.facts.json_schema and delivery.status == 200:
         ex.reply.schema_failed = not is_json(WIRES[ex.wire], delivery.body)

@@ -23,6 +23,7 @@ from gateway.wire.protocol import Wire
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
 
+_COMMENT = b": waiting for the provider\n\n"
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -84,6 +85,45 @@ def take_usage(reply: Reply, raw: object, wire: Wire) -> None:
     reply.usage = usage if usage is not None and usage.billed_tokens else None
 
 
+class Heart:
+    """Says something on a stream that is silent: a comment, which every reader of events skips.
+
+    Only whole events are sent, so between two sends is always a place for one.
+    """
+
+    __slots__ = ("_every_s", "_send", "_task", "_timer", "quiet")
+
+    def __init__(self) -> None:
+        self.quiet = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Future[None] | None = None
+
+    def start(self, send: Send, every_s: float) -> None:
+        """Beat from now on, unless ``every_s`` is 0."""
+        if every_s:
+            self._send, self._every_s = send, every_s
+            self._again()
+
+    def stop(self) -> None:
+        """No more beats."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _again(self) -> None:
+        self.quiet = True
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._beat)
+
+    def _beat(self) -> None:
+        waiting = self._task is not None and not self._task.done()  # a client that does not read
+        if self.quiet and not waiting:
+            self._task = asyncio.ensure_future(_body(self._send, _COMMENT))
+        self._again()
+
+
 class StreamRelay:
     """One stream from provider to client."""
 
@@ -97,6 +137,7 @@ class StreamRelay:
         self._state = wire.stream(hide_usage=hide, choices=choices, secrets=secrets)
         self._chunks: AsyncIterator[bytes] = opened.chunks()
         self._first: bytes = b""
+        self._heart = Heart()
 
     async def begin(self) -> None:
         """Wait for the first event, while another upstream could still be tried.
@@ -122,13 +163,17 @@ class StreamRelay:
             self._fill()
             raise UpstreamFailed("the upstream answered 200 with an error as its first event")
 
-    async def run(self, send: Send, headers: HeaderList) -> None:
+    async def run(self, send: Send, headers: HeaderList, heartbeat_s: float = 0.0) -> None:
         """Relay to the end; whatever happens, the reply holds what is known.
+
+        Args:
+            heartbeat_s: a comment goes out when nothing else did for so long, so that nobody in
+                between takes the connection for dead; 0: never.
 
         Raises:
             StreamBroken: the stream was cut; the client has been told in the stream.
         """
-        reply = self._ex.reply
+        reply, heart = self._ex.reply, self._heart
         try:
             await send(
                 {
@@ -138,7 +183,9 @@ class StreamRelay:
                 }
             )
             await _body(send, self._first)
+            heart.start(send, heartbeat_s)
             broken = await self._pump(send)
+            heart.stop()
             if broken is None:
                 broken = self._verdict()
             if broken is not None:
@@ -157,14 +204,17 @@ class StreamRelay:
                 await send({"type": "http.response.body", "body": event, "more_body": False})
             raise
         finally:
+            heart.stop()
             self._fill()
             await self._opened.close()
 
     async def _pump(self, send: Send) -> StreamBroken | None:
+        heart = self._heart
         try:
             async for chunk in self._chunks:
                 out = self._state.feed(chunk)
                 if out:
+                    heart.quiet = False
                     await send({"type": "http.response.body", "body": out, "more_body": True})
             await _body(send, self._state.rest())
         except (GatewayError, EventTooLarge) as error:

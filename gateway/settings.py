@@ -89,6 +89,7 @@ class ServerSection(_Strict):
     max_file_mb: float = Field(default=512, gt=0, le=65536)
     max_concurrent: int = Field(default=2000, ge=1)
     drain_seconds: float = Field(default=30, ge=0)
+    heartbeat_seconds: float = Field(default=15, ge=0, le=3600)
     sweep_seconds: float = Field(default=60, gt=0, le=86400)
     hold_expiry_seconds: float | None = Field(default=None, gt=0)
 

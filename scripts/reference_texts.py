@@ -155,6 +155,8 @@ TEXTS = {
     "provider may have billed is charged at its hold.",
     "ServerSection.hold_expiry_seconds": "The age at which a hold has no request any more; by "
     "default twice what all attempts of a request may take (`timeouts.total`).",
+    "ServerSection.heartbeat_seconds": "Looked at so often, a stream that has begun and said "
+    "nothing since gets a comment, so that nobody in between takes it for dead; 0: never.",
     "ServerSection.drain_seconds": "What requests in flight get to finish on SIGTERM.",
     "UpstreamSection.kind": "`openai`: OpenAI's wire, bytes relayed untouched. `litellm`: all "
     "other providers, translated. `anthropic`: Anthropic's wire, bytes relayed untouched.",
