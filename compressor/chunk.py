@@ -113,9 +113,7 @@ _CODE_LINE = re.compile(
     r"|private |const |let |var |func |fn |\}|\{|//|self\.|@\w)",
     re.MULTILINE,
 )
-_SENTENCE_END = re.compile(
-    r"[.!?][\"')\]]{0,2}\s+|[。！？]|</(?:P|Li|Tr|Table|Ul|H\d)> "
-)
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,2}\s+|[。！？]|</(?:P|Li|Tr|Table|Ul|H\d)> ")
 
 
 def layout(text: str) -> Layout:
