@@ -97,7 +97,9 @@ class Document:
             return _VEILED.sub(lambda match: self._env(match.group(1), where), str(node))
         if isinstance(node, bool) or node is None:
             return node
-        return int(node) if isinstance(node, int) else float(node)
+        if isinstance(node, int | float):
+            return int(node) if isinstance(node, int) else float(node)
+        raise self.error(where, "a value with a tag (!...)", "write it without the tag")
 
     def _env(self, name: str, where: Location) -> str:
         value = self._environ.get(name)

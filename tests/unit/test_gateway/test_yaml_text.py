@@ -17,6 +17,9 @@ from gateway.settings import parse
         ("a: " + "9" * 5_000, 1, "a number that is none"),
         ("a: \x00", 1, "special characters"),
         ("just words", 1, "not a mapping"),
+        ("a: 1\nb: !thing small\n", 2, "a value with a tag"),
+        ("a: !!set {x}\n", 1, "a value with a tag"),
+        ("a: !!binary aGk=\n", 1, "a value with a tag"),
     ],
 )
 def test_what_is_no_configuration_is_told_with_its_line(text: str, line: int, said: str) -> None:
