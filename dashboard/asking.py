@@ -50,6 +50,8 @@ def explain(body: bytes, secret: str) -> Mapping[str, Any]:
     where = os.environ.get("WEIR_GATEWAY")
     if not where:
         raise CannotAsk("Start the dashboard with `weir dashboard --gateway URL` to ask it.")
+    if not secret.strip():
+        raise CannotAsk("Give a gateway key: its policy decides.")
     headers = {"Authorization": f"Bearer {secret.strip()}", "Content-Type": "application/json"}
     try:
         with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as client:

@@ -33,7 +33,7 @@ def app(house: House, monkeypatch: pytest.MonkeyPatch) -> Any:
 def ask(app: Any, text: str, secret: str) -> Any:
     """Fill the form and press the button."""
     app.text_area[0].set_value(text)
-    app.text_input[0].set_value(secret)
+    next(one for one in app.text_input if one.label == "Gateway key").set_value(secret)
     next(button for button in app.button if button.label == "Explain").click().run()
     assert [error.value for error in app.exception] == []
     return app
@@ -57,3 +57,8 @@ def test_a_wrong_key_is_refused_without_being_repeated(app: Any) -> None:
     shown = ask(app, "Hello", "weir-not-a-key")
     assert "refuses (401)" in shown.error[0].value.replace("\\", "")
     assert "not-a-key" not in shown.error[0].value
+
+
+def test_without_a_key_it_asks_for_one(app: Any) -> None:
+    """An empty key is no failure of the gateway."""
+    assert "Give a gateway key" in ask(app, "Hello", " ").error[0].value
