@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from gateway.audit_judge import Judge
 from gateway.audit_policy import judged, key_for
@@ -105,6 +106,7 @@ def run(
     out.write(header())
     source = _limited(_all(logs), limit)
     with ExitStack() as stack:
+        interrupt = stack.enter_context(_Interrupt())
         if workers == 1:
             judge = judge_of(task)
             results: Iterator[Judged] = (judge_batch(judge, task.kind, b) for b in source)
@@ -119,9 +121,33 @@ def run(
                 out.write(done.text)
                 found.add(done)
                 step(done)
+                if interrupt.came:
+                    break
         except KeyboardInterrupt:
-            found.partial = True
+            interrupt.came = True
+        found.partial = interrupt.came
     return found
+
+
+class _Interrupt:
+    """Ctrl-C, remembered: one that arrives within a callback of the pool's would be lost."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Self:
+        if self._main:  # only there can signals be handled
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def _pooled(pool: Executor, source: Iterator[Batch], ahead: int) -> Iterator[Judged]:
