@@ -72,13 +72,6 @@ test-clickhouse: install-test ## the analytics queries on ClickHouse's engine (3
 	WEIR_CLICKHOUSE=.cache/clickhouse/bin/python $(BIN)/python -m pytest -q \
 	  tests/integration/test_clickhouse.py $(ARGS)
 
-.PHONY: test-clickhouse
-test-clickhouse: install-test ## the analytics queries on ClickHouse's engine (300 MB, once)
-	test -x .cache/clickhouse/bin/python || $(PY) -m venv .cache/clickhouse
-	.cache/clickhouse/bin/pip install --quiet --require-hashes -r requirements/clickhouse.txt
-	WEIR_CLICKHOUSE=.cache/clickhouse/bin/python $(BIN)/python -m pytest -q \
-	  tests/integration/test_clickhouse.py $(ARGS)
-
 .PHONY: image-steps
 image-steps: ## the Dockerfile's own steps in a clean folder, where no container engine runs
 	$(PY) scripts/image_steps.py
