@@ -23,6 +23,7 @@ from compressor.measure import Measurement
 from compressor.recipe import Recipe, Way
 from compressor.summarizer_openai import OpenAISummarizer
 from gateway.aside import ASIDE_BYTES, Helpers
+from gateway.errors import place
 from gateway.exchange import Exchange, Parties
 from gateway.snapshot import Gauge
 
@@ -107,8 +108,8 @@ class Ahead:
                 self._make(job)
             except Stopped:
                 return
-            except Exception:  # a memory not made ahead is made later
-                log.exception("memories could not be made ahead")
+            except Exception as error:  # noqa: BLE001 - a memory not made ahead is made later
+                log.error("memories could not be made ahead: %s", place(error))
             finally:
                 with self._state:
                     self._busy = False

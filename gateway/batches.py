@@ -23,7 +23,7 @@ from billing.ledger import Hold, Ledger
 from billing.recovery import orphan
 from gateway.batch_bill import BatchBill, post
 from gateway.batch_rows import RowEnd, ended
-from gateway.errors import UpstreamFailed, UpstreamTimeout
+from gateway.errors import UpstreamFailed, UpstreamTimeout, place
 from gateway.snapshot import Snapshot
 from gateway.upstream.storage import Ask, Storage, Stored
 
@@ -84,8 +84,8 @@ class Batches:
                 await self.tick()
             except LedgerUnavailable as error:
                 log.warning("batches are looked at later: %s", error)
-            except Exception:
-                log.exception("looking at batches failed; trying again")
+            except Exception as error:  # noqa: BLE001 - the next look may go well
+                log.error("looking at batches failed, trying again: %s", place(error))
             await asyncio.sleep(self._snapshot().settings.server.sweep_seconds)
 
     async def tick(self) -> None:
@@ -166,12 +166,11 @@ class Batches:
             body = await answer.read()
             if answer.status == 404 and age_ms > LOST_MS:
                 await self.charge(batch)
-            if answer.status != 200:
-                return
-            shown = read(body)
-            await asyncio.to_thread(self.store.show, batch, body)
-            if await self.settle(batch, shown):
-                await asyncio.to_thread(self._let_go, batch)
+            if answer.status == 200:
+                await asyncio.to_thread(self.store.show, batch, body)
+                if await self.settle(batch, read(body)):
+                    await asyncio.to_thread(self._let_go, batch)
+                    return
         except _TROUBLE as error:
             log.warning("batch %s is looked at later: %s", batch.id, error)
         except KeyError:

@@ -101,12 +101,12 @@ class Media:
         else:
             asked = read(raw, self.content_type)
         work = _work(shell, ex, ROUTES[self.path], asked)
-        hold = await _hold(work)
         entry = work.snapshot.settings.models[asked.model]
         body = renamed(raw, asked, entry.model or asked.model)
+        hold = await _hold(work)
         headers = {**ex.forwarded, "content-type": self.content_type}
         ask = Ask("POST", self.path.removeprefix("/v1"), headers, body)
-        work.began = time.perf_counter()
+        work.began, work.outcome = time.perf_counter(), "cut"  # until more is known
         try:
             answer = await shell.batches.storage(entry.upstream).send(ask)
             work.status = answer.status

@@ -1,7 +1,7 @@
 """Requests for pictures and sound, read as far as their bill needs; the bytes stay as they are.
 
-Bodies are JSON or forms. Of a form each field is found by its own header; a model that is named
-twice is refused, since two readers could disagree on it.
+Bodies are JSON or forms. Of a form each field is found by its own header; what two readers could
+disagree on is refused: a second boundary, a field that stands twice, a field sent as a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.errors import InvalidRequest
 from gateway.wire import body as bodies
 from gateway.wire.reading import model_of
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
 _MOST_PARTS = 256
 _FILES = re.compile(r"(?:file|image|mask)(?:\[\d*\])?")
 
@@ -78,8 +78,8 @@ def renamed(raw: bytes, asked: Asked, model: str) -> bytes:
 
 def _form(raw: bytes, content_type: str) -> Asked:
     found = _BOUNDARY.search(content_type)
-    if found is None:
-        raise InvalidRequest("a form needs a boundary in its Content-Type")
+    if found is None or content_type.lower().count("boundary") != 1:
+        raise InvalidRequest("a form needs one plain boundary in its Content-Type")
     mark = b"--" + (found.group(1) or found.group(2)).encode("latin-1", "replace")
     fields: dict[str, Any] = {}
     files: dict[str, bytes] = {}
@@ -90,12 +90,14 @@ def _form(raw: bytes, content_type: str) -> Asked:
             raise InvalidRequest("a part of the form has no end of its head")
         name, is_file = _named(raw[start:head_end])
         data = (head_end + 4, end)
-        if is_file or _FILES.fullmatch(name):
+        if is_file and not _FILES.fullmatch(name):
+            raise InvalidRequest(f"the field {name[:64]!r} is no file: send it plainly", param=name)
+        if _FILES.fullmatch(name):
             files[f"{name}#{len(files)}"] = raw[data[0] : data[1]]
             continue
+        if name in fields and not name.endswith("[]"):
+            raise InvalidRequest(f"the form has {name[:64]!r} twice; send it once", param=name)
         if name == "model":
-            if place is not None:
-                raise InvalidRequest("the form names a model twice; send it once", param="model")
             place = data
         fields[name] = raw[data[0] : data[1]].decode("utf-8", "replace")
     return Asked(model_of(fields), fields, files, place)

@@ -198,7 +198,9 @@ def _second(price: Price) -> str | None:
 
 
 def _heard(asked: Asked) -> bytes:
-    return next(iter(asked.files.values()), b"")
+    """The sound itself; a part of another name is not what the provider hears."""
+    named = (data for name, data in asked.files.items() if name.startswith("file"))
+    return next(named, b"")
 
 
 def _heard_tokens(price: Price, length: float, prompt: int) -> list[Part]:

@@ -45,7 +45,7 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     shell.telemetry.settled(receipt, seconds)
     if shell.telemetry.spans is not None:
         ended = Ended(ex.wire, seconds, ex.reply.finish_reason, ex.forwarded)
-        shell.telemetry.spans.settled(receipt, ended)
+        shell.telemetry.spans.told(receipt, ended)
     if any(_unpriced(line) for line in receipt.lines):
         shell.telemetry.unpriced.labels(receipt.served_model).inc()
     for key in ex.reply.usage.unknown if ex.reply.usage else ():

@@ -36,11 +36,20 @@ def _wav(data: bytes) -> float | None:
     while at + 8 <= len(data):
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if name == b"fmt " and size >= 16:
-            rate = int.from_bytes(data[at + 16 : at + 20], "little")
+            rate = _wav_rate(data[at + 8 : at + 24])
         elif name == b"data":
-            return min(size, len(data) - at - 8) / rate if rate else None
+            rest = len(data) - at - 8
+            return min(size or rest, rest) / rate if rate else None  # 0: it was piped
         at += 8 + size + size % 2
     return None
+
+
+def _wav_rate(said: bytes) -> int:
+    """Bytes a second: the lower of what the header says and what its fields come to."""
+    channels, bits = int.from_bytes(said[2:4], "little"), int.from_bytes(said[14:16], "little")
+    played = int.from_bytes(said[4:8], "little") * channels * bits // 8
+    told = int.from_bytes(said[8:12], "little")
+    return min(told, played) if played else told
 
 
 def _flac(data: bytes) -> float | None:

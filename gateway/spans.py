@@ -9,6 +9,7 @@ the library's own from a bounded queue: a collector that is away costs spans, ne
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # a third of a second to import: only where spans are on
     from opentelemetry.trace import Span
 
 Facts = dict[str, str | int | float | list[str]]
+log = logging.getLogger("weir")
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 CLOSE_MS = 5_000
 _OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}
@@ -40,11 +42,18 @@ class Ended:
 
 
 class Spans:
-    """One a process; ``settled`` is called from the event loop and never waits."""
+    """One a process; ``told`` is called from the event loop and never waits."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("tokenweir")
+
+    def told(self, receipt: Receipt, ended: Ended) -> None:
+        """Tell of a request; whatever happens here, it is served and billed."""
+        try:
+            self.settled(receipt, ended)
+        except Exception as error:  # noqa: BLE001 - a span is worth no request
+            log.warning("request %s has no span: %s", receipt.request_id, type(error).__name__)
 
     def settled(self, receipt: Receipt, ended: Ended) -> None:
         """Tell of a request: a span of it, and one of each call to a provider below it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +40,7 @@ from gateway.wire import body as bodies
 from gateway.wire.registry import ROUTES
 from gateway.workers import QueueFull
 
+log = logging.getLogger("weir")
 api = APIRouter()
 MESSAGES = "/v1/messages/batches"
 SETTLE_WAIT_S = 10.0
@@ -256,8 +258,12 @@ async def _sent(
             shell.ledger.settle(hold, receipt)
         raise
     shown = read(said)
-    if answer.status >= 300 or not isinstance(shown.get("id"), str):
-        shell.ledger.release(hold, f"the provider answered with status {answer.status}")
+    if not isinstance(shown.get("id"), str) or answer.status >= 300:
+        # A 2xx without a name, or a proxy's word for the provider: it may run all the same.
+        if answer.status < 300 or answer.status in {502, 504}:
+            shell.ledger.settle(hold, orphan(wanted, wanted.amount_nano, hold.at_ms, "provisional"))
+        else:
+            shell.ledger.release(hold, f"the provider answered with status {answer.status}")
         return plain(answer, said, started.request_id)
     stored = StoredBatch(
         upstream=terms.upstream,
@@ -270,7 +276,12 @@ async def _sent(
         shown=said,
         keeper=shell.batches.keeper,
     )
-    await asyncio.to_thread(shell.batches.begin, stored)
+    try:
+        await asyncio.to_thread(shell.batches.begin, stored)
+    except LedgerUnavailable as error:
+        # It runs: an error would have it started twice. Nobody watches it, so the sweep
+        # charges its hold.
+        log.error("batch %s is not remembered: %s", stored.id, error)
     return plain(answer, _shown(stored, said), started.request_id)
 
 

@@ -57,3 +57,38 @@ def test_a_number_out_of_range_is_refused(value: str) -> None:
     raw = form(("name=model", b"m"), ("name=n", value.encode()))
     with pytest.raises(InvalidRequest):
         read(raw, KIND).count("n", 1, 100)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data; xboundary=AAA; boundary=BBB",
+        "multipart/form-data; xboundary=AAA",
+        "multipart/form-data; boundary=AAA; boundary=BBB",
+        "multipart/form-data; boundary*=utf-8''BBB; boundary=AAA",
+    ],
+)
+def test_a_form_with_two_readings_of_its_boundary_is_refused(kind: str) -> None:
+    """What we would bill and what the provider would serve must be one form."""
+    raw = b'--AAA\r\ncontent-disposition: form-data; name="model"\r\n\r\ncheap\r\n--AAA--\r\n'
+    with pytest.raises(InvalidRequest, match="boundary"):
+        read(raw, kind)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (b'form-data; name="n"\r\n\r\n10', "twice"),
+        (b'form-data; name="model"; filename="m"\r\n\r\ndear', "is no file"),
+        (b'form-data; name="model"\r\n\r\ndear', "twice"),
+    ],
+)
+def test_a_field_that_two_readers_could_read_apart_is_refused(second: bytes, said: str) -> None:
+    """Twice the same field, or a field dressed as a file, is told."""
+    raw = (
+        b'--AAA\r\ncontent-disposition: form-data; name="model"\r\n\r\ncheap\r\n'
+        b'--AAA\r\ncontent-disposition: form-data; name="n"\r\n\r\n1\r\n'
+        b"--AAA\r\ncontent-disposition: " + second + b"\r\n--AAA--\r\n"
+    )
+    with pytest.raises(InvalidRequest, match=said):
+        read(raw, "multipart/form-data; boundary=AAA")

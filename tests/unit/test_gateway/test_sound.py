@@ -53,3 +53,14 @@ def test_any_bytes_have_a_length_or_none(head: bytes, rest: bytes) -> None:
     found = seconds(head + rest)
     assert found is None or found >= 0
     assert at_most(head + rest) >= 0
+
+
+def test_a_wav_is_as_long_as_its_fields_say_and_a_piped_one_as_its_bytes() -> None:
+    """A byte rate that is too high shortens nothing; a length of 0 means up to the end."""
+    body = b"\0" * 32_000
+    plain = b"fmt " + (16).to_bytes(4, "little") + bytes.fromhex("01000100")
+    rate = (16_000).to_bytes(4, "little")
+    for told, size in ((32_000, len(body)), (32_000_000, len(body)), (32_000, 0)):
+        head = plain + rate + told.to_bytes(4, "little") + bytes.fromhex("02001000")
+        data = b"RIFF\0\0\0\0WAVE" + head + b"data" + size.to_bytes(4, "little") + body
+        assert seconds(data) == pytest.approx(1.0)
