@@ -201,11 +201,6 @@ class Batches:
                     yield end
 
     def _post(self, batch: StoredBatch, ends: list[RowEnd], served: int | None) -> None:
-        # Its closing row comes last and bears the hold's name: with that in the ledger all of it
-        # is, or its hold was charged when nobody could keep it. Rows beside would charge twice.
-        if self._ledger.receipt(batch.hold.request_id) is not None:
-            log.warning("batch %s is on the ledger already", batch.id)
-            return
         bill = BatchBill(self._snapshot(), batch)
         cost = post(self._ledger, batch, bill.receipts(ends, served))
         if not any(end.status for end in ends) and not served:
