@@ -48,7 +48,7 @@ run: install ## serve weir.yaml
 
 .PHONY: test
 test: install-test ## the whole suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not local_model" $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not local_model and not clients and not clickhouse" $(ARGS)
 
 .PHONY: test-local-model
 test-local-model: install-test ## one real language model end to end (half a gigabyte, once)
@@ -60,16 +60,15 @@ CLIENTS := .cache/clients
 test-clients: install-test ## other clients' libraries (700 MB, once), run as their guides say
 	test -x $(CLIENTS)/python/bin/python || $(PY) -m venv $(CLIENTS)/python
 	$(CLIENTS)/python/bin/pip install --quiet --require-hashes -r requirements/clients.txt
-	if command -v npm > /dev/null; then mkdir -p $(CLIENTS)/node && \
-	  cp requirements/node/package*.json $(CLIENTS)/node/ && \
-	  (cd $(CLIENTS)/node && npm ci --silent --no-audit --no-fund); fi
-	WEIR_TEST_CLIENTS=1 $(BIN)/python -m pytest -q tests/integration/test_clients.py $(ARGS)
+	mkdir -p $(CLIENTS)/node && cp requirements/node/package*.json $(CLIENTS)/node/
+	cd $(CLIENTS)/node && npm ci --silent --no-audit --no-fund
+	$(BIN)/python -m pytest -q -m clients tests/integration/test_clients.py $(ARGS)
 
 .PHONY: test-clickhouse
 test-clickhouse: install-test ## the analytics queries on ClickHouse's engine (300 MB, once)
 	test -x .cache/clickhouse/bin/python || $(PY) -m venv .cache/clickhouse
 	.cache/clickhouse/bin/pip install --quiet --require-hashes -r requirements/clickhouse.txt
-	WEIR_CLICKHOUSE=.cache/clickhouse/bin/python $(BIN)/python -m pytest -q \
+	WEIR_CLICKHOUSE=.cache/clickhouse/bin/python $(BIN)/python -m pytest -q -m clickhouse \
 	  tests/integration/test_clickhouse.py $(ARGS)
 
 .PHONY: image-steps

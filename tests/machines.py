@@ -7,7 +7,6 @@ address, its own loopback and one cable to the bridge.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import subprocess
@@ -15,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 
-def why_not() -> str | None:
-    """Why namespaces cannot be had here, or None."""
-    if os.geteuid() != 0:
+def why_not(uid: int) -> str | None:
+    """Why namespaces cannot be had here by this user, or None."""
+    if uid != 0:
         return "only root may make network namespaces"
     if shutil.which("ip") is None:
         return "there is no `ip` (Debian: iproute2)"

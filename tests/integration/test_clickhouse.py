@@ -41,7 +41,7 @@ print(json.dumps(out))
 """
 
 pytestmark = [
-    pytest.mark.skipif(not PYTHON, reason="ClickHouse's engine: make test-clickhouse"),
+    pytest.mark.clickhouse,
     pytest.mark.timeout(300),
 ]
 
@@ -54,9 +54,10 @@ def statements() -> list[str]:
 
 def run(folder: Path, first: list[str], queries: dict[str, str]) -> dict[str, list[Any]]:
     """The answers of one engine that begins with an empty folder."""
+    assert PYTHON, "`make test-clickhouse` installs the engine and names its Python"
     text = json.dumps({"folder": str(folder), "first": first, "queries": queries})
     done = subprocess.run(
-        [str(PYTHON), "-c", RUNNER], input=text, capture_output=True, text=True, check=False
+        [PYTHON, "-c", RUNNER], input=text, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2_000:]
     answers: dict[str, list[Any]] = json.loads(done.stdout)

@@ -1,7 +1,7 @@
 """The guides of other clients, run as they stand, against the real gateway.
 
-Their libraries lie in folders of their own below `.cache/clients`, made by `make test-clients`
-which takes more than a minute: elsewhere these tests are left out.
+Their libraries lie in folders of their own below `.cache/clients`, made by `make test-clients`,
+which runs these tests; `make test` does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLIENTS = ROOT / ".cache" / "clients"
 GUIDES = ROOT / "docs" / "guides" / "clients"
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif("WEIR_TEST_CLIENTS" not in os.environ, reason="run by make test-clients"),
+    pytest.mark.clients,
 ]
 PYTHON, NODE = CLIENTS / "python" / "bin" / "python", CLIENTS / "node"
 
@@ -33,6 +33,7 @@ def code(guide: str, language: str) -> str:
 
 def told(command: list[str], house: House, folder: Path) -> dict[str, str]:
     """What a program printed, by the word before the colon."""
+    assert PYTHON.exists(), "`make test-clients` installs the libraries"
     environ = {
         **os.environ,
         "WEIR_URL": house.gateway.url,
@@ -71,8 +72,7 @@ def test_a_python_framework_works_as_its_guide_says(
 def test_vercels_sdk_works_as_its_guide_says(house: House, tmp_path: Path) -> None:
     """In Node: plain, streamed, tools, structured, and the receipt's name among the headers."""
     node = shutil.which("node")
-    if node is None or not (NODE / "node_modules" / "ai").exists():
-        pytest.skip("no Node here, or no npm registry")
+    assert node is not None, "this client needs Node: install it, with npm"
     path = NODE / f"guide-{os.getpid()}.mjs"  # it finds its libraries beside itself
     path.write_text(code("vercel-ai-sdk", "js"), encoding="utf-8")
     try:
