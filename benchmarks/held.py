@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks._process import Server, free_port, server
 from benchmarks.lag import lag_of
@@ -132,28 +135,48 @@ def times(took: list[float]) -> str:
     return "p50 / p95 / p99: " + " / ".join(f"{one:.1f}" for one in said) + " ms"
 
 
+@dataclass
+class Served:
+    """A gateway that is measured; ``totals`` are its ledger's own, once it has ended."""
+
+    gate: Server
+    secret: str
+    totals: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def serving(chunks: int, interval_ms: float) -> Iterator[Served]:
+    """A gateway before a provider whose streams have so many chunks, at such intervals."""
+    secret, mock, port = new_secret(), free_port(), free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "weir.yaml"
+        config.write_text(CONFIG.format(folder=folder, mock=mock, key=hash_of(secret)))
+        provider = [sys.executable, "-m", "benchmarks._mock", "--port", str(mock)]
+        provider += ["--interval-ms", str(interval_ms), "--chunks", str(chunks)]
+        weir = [sys.executable, "-m", "gateway"]
+        serve = [*weir, "serve", "--config", str(config), "--port", str(port)]
+        with (
+            server("mock", provider, mock, None, {}),
+            server("gateway", serve, port, "/readyz", {}) as gate,
+        ):
+            served = Served(gate, secret)
+            yield served
+        totals = [*weir, "ledger", "totals", "--json", "--config", str(config)]
+        said = subprocess.run(totals, capture_output=True, text=True, check=True).stdout
+        served.totals |= json.loads(said)
+
+
 def main() -> int:
     """Measure and print; the exit status."""
     reader = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     reader.add_argument("--streams", type=int, default=1_000)
     reader.add_argument("--seconds", type=float, default=20.0)
     given = reader.parse_args()
-    secret, mock, port = new_secret(), free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "weir.yaml"
-        config.write_text(CONFIG.format(folder=folder, mock=mock, key=hash_of(secret)))
-        provider = [sys.executable, "-m", "benchmarks._mock", "--port", str(mock)]
-        chunks = int(given.seconds) + 30  # all are open for all of the measurement
-        provider += ["--interval-ms", "1000", "--chunks", str(chunks)]
-        serve = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        with (
-            server("mock", provider, mock, None, {}),
-            server("gateway", [*serve, "--port", str(port)], port, "/readyz", {}) as gate,
-        ):
-            asked = Asked(port, secret)
-            print("\n".join(asyncio.run(held(gate, asked, given.streams, given.seconds))))
-        totals = [sys.executable, "-m", "gateway", "ledger", "totals", "--config", str(config)]
-        print(subprocess.run(totals, capture_output=True, text=True, check=True).stdout)
+    chunks = int(given.seconds) + 30  # all are open for all of the measurement
+    with serving(chunks, 1000) as served:
+        asked = Asked(served.gate.port, served.secret)
+        print("\n".join(asyncio.run(held(served.gate, asked, given.streams, given.seconds))))
+    print(f"in the ledger: {served.totals['requests']}")
     return 0
 
 

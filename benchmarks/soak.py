@@ -16,19 +16,15 @@ import contextlib
 import itertools
 import json
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.progress import Progress
 
-from benchmarks._process import Server, free_port, server
-from benchmarks.held import CONFIG
-from gateway.auth import hash_of, new_secret
+from benchmarks._process import Server
+from benchmarks.held import serving
 
 NOTES = 200
 """How many times memory is noted."""
@@ -131,30 +127,17 @@ def main() -> int:
     reader.add_argument("--requests", type=int, default=200_000)
     reader.add_argument("--clients", type=int, default=64)
     given = reader.parse_args()
-    secret, mock, port = new_secret(), free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "weir.yaml"
-        config.write_text(CONFIG.format(folder=folder, mock=mock, key=hash_of(secret)))
-        provider = [sys.executable, "-m", "benchmarks._mock", "--port", str(mock)]
-        provider += ["--chunks", "10", "--interval-ms", "2"]
-        serve = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        clients, began = Clients(port, secret), time.monotonic()
-        with (
-            server("mock", provider, mock, None, {}),
-            server("gateway", [*serve, "--port", str(port)], port, "/readyz", {}) as gate,
-        ):
-            notes = asyncio.run(soaked(gate, clients, given.requests, given.clients))
-            took_s = time.monotonic() - began
-        totals = [sys.executable, "-m", "gateway", "ledger", "totals", "--json"]
-        said = subprocess.run(
-            [*totals, "--config", str(config)], capture_output=True, text=True, check=True
-        )
+    began = time.monotonic()
+    with serving(10, 2) as held:
+        clients = Clients(held.gate.port, held.secret)
+        notes = asyncio.run(soaked(held.gate, clients, given.requests, given.clients))
+        took_s = time.monotonic() - began
     warm = notes[len(notes) // 4 :]
     middle = sorted(warm[: len(warm) // 3])[len(warm) // 6]
     end = sorted(warm[-(len(warm) // 3) :])[len(warm) // 6]
     served = sum(n for code, n in clients.seen.items() if code in {"200", "left"})
     print(f"{sum(clients.seen.values())} requests in {took_s:.0f} s: {dict(clients.seen)}")
-    print(f"ledger: {json.loads(said.stdout)['requests']} settled of {served} served or left")
+    print(f"ledger: {held.totals['requests']} settled of {served} served or left")
     print(f"memory: {notes[0]:.0f} MB at first, {middle:.0f} warm, {end:.0f} at the end")
     print(f"growth once warm: {(end / middle - 1) * 100:+.1f} %")
     return int(end > middle * 1.05)

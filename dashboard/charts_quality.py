@@ -32,20 +32,8 @@ def shares(values: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     most = max((one["high"] for one in shown), default=0.1)
     scale = alt.Scale(domain=[0, min(1.0, most * 1.1)], nice=False)
     axis = alt.Axis(format=".1%", title=None, tickCount=5)
-    base = alt.Chart(alt.InlineData(values=shown)).encode(
-        y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False)),
-        tooltip=[alt.Tooltip("arm:N", title="arm"), alt.Tooltip("said:N", title="asked again")],
-        color=alt.Color("colour:N", scale=None),
-    )
-    band = base.mark_rule(strokeWidth=4, opacity=0.45).encode(
-        x=alt.X("low:Q", scale=scale, axis=axis), x2="high:Q"
-    )
-    dot = base.mark_point(filled=True, size=170, opacity=1).encode(
-        x=alt.X("rate:Q", scale=scale, axis=axis)
-    )
     said = "; ".join(f"{one['arm']}: {one['said']}" for one in shown)
-    height = max(len(shown), 1) * _ROW + _AXIS
-    return plain_chart([band, dot], height=height, description=f"Asked again by arm. {said}")
+    return _dots(shown, scale, axis, ("asked again", f"Asked again by arm. {said}"))
 
 
 def rates(records: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
@@ -66,9 +54,17 @@ def rates(records: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     lowest = min((value["low"] for value in values), default=0.0)
     scale = alt.Scale(domain=[max(0.0, lowest - 0.05), 1.0], nice=False)
     axis = alt.Axis(format=".0%", title=None, tickCount=6)
+    said = "; ".join(f"{value['arm']}: {value['said']}" for value in values)
+    return _dots(values, scale, axis, ("accepted", f"Accepted tasks by arm. {said}"))
+
+
+def _dots(
+    values: Sequence[Mapping[str, Any]], scale: alt.Scale, axis: alt.Axis, words: tuple[str, str]
+) -> alt.LayerChart:
+    """A dot and its interval for each arm; ``words``: the tooltip's title, the description."""
     base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False)),
-        tooltip=[alt.Tooltip("arm:N", title="arm"), alt.Tooltip("said:N", title="accepted")],
+        tooltip=[alt.Tooltip("arm:N", title="arm"), alt.Tooltip("said:N", title=words[0])],
         color=alt.Color("colour:N", scale=None),
     )
     band = base.mark_rule(strokeWidth=4, opacity=0.45).encode(
@@ -77,6 +73,5 @@ def rates(records: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     dot = base.mark_point(filled=True, size=170, opacity=1).encode(
         x=alt.X("rate:Q", scale=scale, axis=axis)
     )
-    said = "; ".join(f"{value['arm']}: {value['said']}" for value in values)
     height = max(len(values), 1) * _ROW + _AXIS
-    return plain_chart([band, dot], height=height, description=f"Accepted tasks by arm. {said}")
+    return plain_chart([band, dot], height=height, description=words[1])

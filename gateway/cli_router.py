@@ -168,7 +168,8 @@ def _weights(path: Path) -> Correction:
 
 
 def _labels(path: Path, weights: Correction | None) -> Any:
-    from gateway.router_report import LabelsInvalid, labelled
+    from gateway.labels_file import LabelsInvalid
+    from gateway.router_report import labelled
     from router.complexity import bundled_complexity
     from router.correction import corrected
 

@@ -68,8 +68,8 @@ def train_command(
 def _examples(labels: Path | None, config: Path, period: str, team: str | None) -> list[Example]:
     """The file's labels and the ledger's; a ledger that is not there yet has none."""
     from billing.schema import database_path, is_postgresql
+    from gateway.labels_file import LabelsInvalid
     from gateway.replay_log import parse_period
-    from gateway.router_report import LabelsInvalid
     from gateway.train_labels import from_file, from_ledger
     from router.complexity import bundled_complexity
 

@@ -12,7 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
 from billing.finance_tables import OUTCOMES
@@ -22,6 +21,7 @@ from billing.outcomes import ACCEPTED
 from billing.reader import reading
 from billing.receipt import Receipt
 from compressor.recipe import Way
+from gateway.labels_file import labels
 from gateway.replay_log import Range, receipts
 from gateway.replay_record import choice_of, readable
 from gateway.settings import Settings
@@ -31,10 +31,6 @@ from router.learning_ope import Logged
 from router.plan import RequestFacts, Tier
 
 
-class LabelsInvalid(ValueError):
-    """A file of labels that cannot be read; says file, line and what is missing."""
-
-
 def labelled(path: Path, model: Scorer) -> list[Labelled]:
     """Every labelled question with the score's gain.
 
@@ -42,23 +38,11 @@ def labelled(path: Path, model: Scorer) -> list[Labelled]:
         LabelsInvalid: a line that is no label. OSError: no such file.
     """
     found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-            prompt = str(row["prompt"])
-            small, large = float(row["weak_correct"]), float(row["strong_correct"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise LabelsInvalid(
-                f"{path}, line {number}: {error!r}; a label is a JSON object with prompt, "
-                "weak_correct and strong_correct (0 to 1)"
-            ) from None
-        if not (0 <= small <= 1 and 0 <= large <= 1):
-            raise LabelsInvalid(f"{path}, line {number}: a label lies outside 0 to 1")
-        score = model.score(prompt, RequestFacts("auto"))
-        name = str(row.get("source") or row.get("category") or "")
-        found.append(Labelled(score.gain, score.weak is not None, small, large, name))
+    for label in labels(path):
+        score = model.score(label.prompt, RequestFacts("auto"))
+        name = str(label.row.get("source") or label.row.get("category") or "")
+        weak = score.weak is not None
+        found.append(Labelled(score.gain, weak, label.small, label.large, name))
     return found
 
 

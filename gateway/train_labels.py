@@ -14,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from billing.receipt import Receipt
+from gateway.labels_file import labels
 from gateway.replay_log import Range, receipts
 from gateway.replay_record import readable
-from gateway.router_report import LabelsInvalid, outcomes
+from gateway.router_report import outcomes
 from router.correction import Correction, Scorer, log_odds, probability
 from router.learning import MOST_OF_TASK, SIGNALS, SMALL
 from router.learning_ope import Logged
@@ -38,24 +37,10 @@ def from_file(path: Path, scorer: Scorer) -> list[Example]:
         LabelsInvalid: a line that is no label. OSError: no such file.
     """
     found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-            prompt = str(row["prompt"])
-            small, large = float(row["weak_correct"]), float(row["strong_correct"])
-            if not (0 <= small <= 1 and 0 <= large <= 1):
-                raise ValueError("a label lies outside 0 to 1")
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise LabelsInvalid(
-                f"{path}, line {number}: {error!r}; a label is a JSON object with prompt, "
-                "weak_correct and strong_correct (0 to 1)"
-            ) from None
-        score = scorer.score(prompt, RequestFacts("auto"))
-        parts = (score.p_small, score.gain, score.small_is_enough)
-        features = dict(score.features)
-        found.append(Example(*parts, small, large, 1.0, features, score.weak is not None))
+    for label in labels(path):
+        score = scorer.score(label.prompt, RequestFacts("auto"))
+        parts = (score.p_small, score.gain, score.small_is_enough, label.small, label.large)
+        found.append(Example(*parts, 1.0, dict(score.features), score.weak is not None))
     return found
 
 
