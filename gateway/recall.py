@@ -8,6 +8,7 @@ reads it (from any thread); a settled request writes it, on the event loop, as o
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -59,8 +60,8 @@ class Goals:
     """Which answers worked towards each client's task, so that its outcome is their label."""
 
     limit: int = 16_384
-    known: dict[tuple[str, str], dict[tuple[str, str], tuple[float, str]]] = field(
-        default_factory=dict
+    known: OrderedDict[tuple[str, str], dict[tuple[str, str], tuple[float, str]]] = field(
+        default_factory=OrderedDict
     )
 
     def note(self, team: str, goal: str, turn: Turn, key: str) -> None:
@@ -70,7 +71,7 @@ class Goals:
         found[turn.task, size] = (turn.promised, key)
         self.known[team, goal] = found
         while len(self.known) > self.limit:
-            del self.known[next(iter(self.known))]
+            self.known.popitem(last=False)  # a plain dict would search past what it lost
 
     def labels(self, team: str, goal: str, word: str, at_ms: int) -> list[Label]:
         """What an outcome (``accepted`` or ``rejected``) says of each kind of answer."""

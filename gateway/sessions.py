@@ -119,7 +119,7 @@ class Sessions:
     def __init__(self, limit: int = 65_536) -> None:
         self._limit = limit
         self._turns: OrderedDict[str, Turn] = OrderedDict()
-        self._prompts: dict[int, Turn] = {}
+        self._prompts: OrderedDict[int, Turn] = OrderedDict()
 
     def last(self, session: str) -> Turn | None:
         """The conversation's last turn, or None when it is new here."""
@@ -145,7 +145,7 @@ class Sessions:
 
     def keep(self, prompt: int, turn: Turn) -> None:
         """Note who answered this prompt; the oldest is forgotten when there are too many."""
-        self._prompts.pop(prompt, None)
         self._prompts[prompt] = turn
+        self._prompts.move_to_end(prompt)
         if len(self._prompts) > self._limit:
-            del self._prompts[next(iter(self._prompts))]
+            self._prompts.popitem(last=False)  # a plain dict would search past what it lost

@@ -9,6 +9,7 @@ Integer nano-USD; the instant is an argument.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -65,7 +66,7 @@ class SavingsBook:
 
     def __init__(self, limit: int = 65_536) -> None:
         self._limit = limit
-        self._conversations: dict[str, _Conversation] = {}
+        self._conversations: OrderedDict[str, _Conversation] = OrderedDict()
         self._teams: dict[tuple[str, str], Tally] = {}
 
     def note(self, done: Realised) -> tuple[str, ...]:
@@ -75,10 +76,10 @@ class SavingsBook:
             if not done.lever:
                 return ()  # nothing was changed here yet, so nothing can be due to a change
             known = _Conversation()
-        self._conversations.pop(done.conversation, None)
         self._conversations[done.conversation] = known
+        self._conversations.move_to_end(done.conversation)
         while len(self._conversations) > self._limit:
-            del self._conversations[next(iter(self._conversations))]
+            self._conversations.popitem(last=False)  # a plain dict would search past what it lost
         if done.lever:
             known.levers.setdefault(done.lever, Tally())
         off: list[str] = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -98,7 +99,7 @@ class WarmBook:
 
     def __init__(self, limit: int = 100_000, owners: int = 4_096) -> None:
         self._limit, self._owners = limit, owners
-        self._used: dict[int, int] = {}
+        self._used: OrderedDict[int, int] = OrderedDict()
         self._habits: dict[Owner, Habit] = {}
 
     def __len__(self) -> int:
@@ -158,10 +159,10 @@ class WarmBook:
         used = self._used
         for name in names:
             if used.get(name, -1) < at_ms:
-                used.pop(name, None)
                 used[name] = at_ms
+                used.move_to_end(name)
         while len(used) > self._limit:
-            del used[next(iter(used))]
+            used.popitem(last=False)  # a plain dict would search past what it lost
 
     def learn(self, owner: Owner, report: CacheReport, at_least: int = LEAST_TOKENS) -> None:
         """A report moves what is expected of this cache; one without a prompt does not."""
