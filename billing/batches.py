@@ -191,6 +191,14 @@ class BatchStore:
                 taken.append(batch)
         return taken
 
+    def hand_back(self, batch: StoredBatch) -> None:
+        """Whoever looks next takes it over."""
+        self._beside.change(
+            "UPDATE stored_batches SET keeper = '', until_ms = 0 WHERE upstream = ? AND id = ?",
+            batch.upstream,
+            batch.id,
+        )
+
     def let_go(self, batch: StoredBatch) -> None:
         """Nobody holds for it."""
         self._beside.change(

@@ -55,6 +55,8 @@ class Batches:
         self._ledger, self._snapshot, self._clock = ledger, snapshot, clock
         self._alone = type(ledger) is Ledger  # no other process has it
         self._storages: dict[str, Storage] = {}
+        self._held: dict[tuple[str, str], StoredBatch] = {}
+        self._strays: set[tuple[str, str]] = set()
 
     def storage(self, upstream: str) -> Storage:
         """The way to one upstream's files, as it is configured now."""
@@ -73,6 +75,7 @@ class Batches:
         """It was started: its hold outlives this process, which keeps it."""
         self.store.add_batch(batch, self.lease_ms())
         self._ledger.keep(_hold(batch))
+        self._held[batch.upstream, batch.id] = batch
 
     async def run(self) -> None:
         """Keep, watch and settle, for ever."""
@@ -93,7 +96,10 @@ class Batches:
         if not self.store.begun:
             return
         await asyncio.to_thread(self._take_over)
-        for batch in await asyncio.to_thread(self.store.kept_by, self.keeper):
+        kept = await asyncio.to_thread(self.store.kept_by, self.keeper)
+        await asyncio.to_thread(self._let_strays_go, {(one.upstream, one.id) for one in kept})
+        for batch in kept:
+            await asyncio.to_thread(self.store.keep_on, self.keeper, self.lease_ms())
             if batch.state == SETTLED:
                 await asyncio.to_thread(self._let_go, batch)
             else:
@@ -150,13 +156,30 @@ class Batches:
             if self._ledger.receipt(batch.hold.request_id) is not None:
                 store.unclaim(batch, SETTLED)  # the process died before it could keep the hold
                 continue
+            if (batch.upstream, batch.id) in self._held:
+                continue  # it was away for a while, and held on
             try:
                 self._ledger.hold(batch.hold)
             except (BudgetExhausted, Throttled, ValueError) as error:
                 log.warning("batch %s runs without a hold: %s", batch.id, error)
+            except LedgerUnavailable:
+                store.hand_back(batch)
+                raise
+            self._held[batch.upstream, batch.id] = batch
+
+    def _let_strays_go(self, kept: set[tuple[str, str]]) -> None:
+        """What another process took over, while this one was slow, is held there.
+
+        A look later than it was missed, so that the other has surely held it by then.
+        """
+        gone = set(self._held) - kept
+        for name in gone & self._strays:
+            self._ledger.release(_hold(self._held.pop(name)), "kept by another process")
+        self._strays = gone - self._strays
 
     def _let_go(self, batch: StoredBatch) -> None:
         self._ledger.release(_hold(batch), "settled by another process")
+        self._held.pop((batch.upstream, batch.id), None)
         self.store.let_go(batch)
 
     async def _watch(self, batch: StoredBatch) -> None:
@@ -201,6 +224,11 @@ class Batches:
                     yield end
 
     def _post(self, batch: StoredBatch, ends: list[RowEnd], served: int | None) -> None:
+        # Its closing row comes last and bears the hold's name: with that in the ledger all of it
+        # is, or its hold was charged when nobody could keep it. Rows beside would charge twice.
+        if self._ledger.receipt(batch.hold.request_id) is not None:
+            log.warning("batch %s is on the ledger already", batch.id)
+            return
         bill = BatchBill(self._snapshot(), batch)
         cost = post(self._ledger, batch, bill.receipts(ends, served))
         if not any(end.status for end in ends) and not served:
