@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import free_port
 
-from billing.batches import Ceiling, StoredBatch
+from billing.batches import Ceiling, StoredBatch, digest
 from billing.ledger import Hold, HoldRequest, Ledger
 from billing.recovery import orphan
 from gateway.batch_rows import RowEnd
@@ -48,7 +48,7 @@ keys: {{ k: "{HASH}" }}
         return time.time_ns() // 1_000_000 + self.ahead_ms
 
     def started(self) -> StoredBatch:
-        """A batch of one row that this process started and holds for."""
+        """A batch of two rows that this process started and holds for."""
         wanted = HoldRequest("r1", self.key.path, None, HELD, self.now(), "m", "p")
         self.ledger.hold(wanted)
         batch = StoredBatch(
@@ -58,7 +58,7 @@ keys: {{ k: "{HASH}" }}
             wire="chat",
             at_ms=self.now(),
             hold=replace(wanted, kept=True),
-            costs={"d": Ceiling("m", HELD)},
+            costs={digest(name): Ceiling("m", HELD // 2) for name in ("one", "two")},
             shown=b"{}",
             keeper=self.batches.keeper,
         )
@@ -106,7 +106,8 @@ async def test_a_batch_whose_hold_was_charged_is_not_billed_beside(
     batch = site.started()
     hold = batch.hold
     site.ledger.settle(Hold("r1", HELD, hold.at_ms), orphan(hold, HELD, hold.at_ms, "provisional"))
-    site.batches._post(batch, [RowEnd("d", 200, {"prompt_tokens": 5, "completion_tokens": 1})], 1)
+    usage = {"prompt_tokens": 5, "completion_tokens": 1}
+    site.batches._post(batch, [RowEnd(name, 200, usage) for name in ("one", "two")], 2)
     receipts = site.ledger.receipts("t", limit=10)
     assert [found.request_id for found in receipts] == ["r1"]
     assert receipts[0].cost_nano == HELD
