@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from gateway.answers_store import Found, Name, named
 from gateway.exchange import Caller, Exchange
 from gateway.idempotency import Recorder, Reply
 from gateway.pipeline import handle
+from gateway.prepare import INLINE_BYTES
 from gateway.rate_limits import limited
 from gateway.relay import Send, send_plain
 from gateway.settle import answered
@@ -48,7 +50,10 @@ _KEPT_HEADERS = frozenset({b"content-type", b"x-weir-model", b"x-weir-tier", b"c
 
 async def remembered(shell: Shell, ex: Exchange, raw: bytes, send: Send) -> None:
     """Serve one request from what is kept, or serve it and keep what it got."""
-    name = name_of(shell.snapshot, ex, raw) if ex.headers.cache != "off" else None
+    name = None
+    if ex.headers.cache != "off":
+        naming = partial(name_of, shell.snapshot, ex, raw)
+        name = naming() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(naming)
     if name is None or ex.caller is None:
         await handle(shell, ex, raw, send)
         return

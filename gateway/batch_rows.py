@@ -26,6 +26,7 @@ from gateway.exchange import ChatRequest, ClientHeaders
 from gateway.most import most
 from gateway.prepare import permitted
 from gateway.snapshot import Snapshot
+from gateway.wire import body as bodies
 from gateway.wire.registry import ROUTES, WIRES
 
 MOST_ROWS = 100_000
@@ -265,4 +266,6 @@ def _object(line: bytes, where: str) -> Mapping[str, Any]:
         row = None
     if not isinstance(row, dict):
         raise InvalidRequest(f"{where} is not one JSON object", code="invalid_json")
+    if not bodies.spliceable(line):  # two readers could take another model from it
+        bodies.check_every_object(line)
     return row

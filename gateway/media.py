@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from billing.errors import BudgetExhausted, BudgetFigures
 from billing.ledger import Hold, HoldRequest
@@ -101,6 +102,7 @@ class Media:
         else:
             asked = read(raw, self.content_type)
         work = _work(shell, ex, ROUTES[self.path], asked)
+        work.small = len(raw) <= INLINE_BYTES
         entry = work.snapshot.settings.models[asked.model]
         body = renamed(raw, asked, entry.model or asked.model)
         hold = await _hold(work)
@@ -156,7 +158,8 @@ def _work(shell: Shell, ex: Exchange, kind: Kind, asked: Asked) -> Work:
 async def _hold(work: Work) -> Hold:
     """The worst case, held. Raises BudgetExhausted, Throttled, LedgerUnavailable, PriceMissing."""
     ex, key, asked = work.ex, work.caller.key, work.asked
-    amount = cost(work.price, work.kind.most(work.price, asked, work.count))
+    most = partial(work.kind.most, work.price, asked, work.count)
+    amount = cost(work.price, most() if work.small else await asyncio.to_thread(most))
     ceiling = ex.headers.max_cost_nano
     if ceiling is not None and amount > ceiling:
         raise BudgetExhausted(

@@ -20,7 +20,7 @@ from gateway.snapshot import Snapshot
 
 @dataclass(slots=True)
 class Work:
-    """One request for pictures or sound, from its body to its bill."""
+    """One request for pictures or sound, from its body to its bill; ``small``: read at once."""
 
     shell: Shell
     snapshot: Snapshot
@@ -34,6 +34,7 @@ class Work:
     outcome: str = "error"
     began: float = 0.0
     held_nano: int = 0
+    small: bool = True
 
     def count(self, text: str) -> int:
         """Tokens of a text as the model counts them."""

@@ -49,7 +49,7 @@ def finish(shell: Shell, snapshot: Snapshot, ex: Exchange, hold: Hold) -> Receip
     if any(_unpriced(line) for line in receipt.lines):
         shell.telemetry.unpriced.labels(receipt.served_model).inc()
     for key in ex.reply.usage.unknown if ex.reply.usage else ():
-        shell.telemetry.unknown_usage.labels(key).inc()
+        shell.telemetry.unknown(key)
     remember(shell, snapshot, ex, receipt)
     if receipt.status == 200:
         team, model = receipt.team, receipt.requested_model

@@ -146,7 +146,7 @@ async def _label(shell: Shell, snapshot: Snapshot, pair: Pair) -> None:
     outcome, label = "failed", dict[str, Any]()
     try:
         await calls.reserve(_most(snapshot, calls, pair))
-        large = await calls.ask(_again(snapshot, pair))
+        large = await calls.ask(await asyncio.to_thread(_again, snapshot, pair))
         by, outcome = await _verdict(calls, pair, large.said.decode("utf-8", "replace"))
         if outcome in GRADES:
             label = _record(pair, outcome, by)

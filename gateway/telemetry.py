@@ -17,6 +17,7 @@ from billing.receipt import Receipt
 from gateway.spans import Spans
 
 log = logging.getLogger("weir")
+MOST_UNKNOWN = 100
 
 _LAG_SECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
@@ -65,7 +66,7 @@ class Telemetry:
         self._errors = Counter(
             "weir_errors", "Errors told to clients", ("code",), registry=self.registry
         )
-        self.unknown_usage = Counter(
+        self._unknown = Counter(
             "weir_usage_unknown_keys",
             "Usage keys that no bucket takes",
             ("key",),
@@ -84,6 +85,7 @@ class Telemetry:
         self.shadow = _shadow(self.registry)
         self.loop_lag = _loop_lag(self.registry)
         self.inside = Gauge("weir_requests_inside", "Requests in flight", registry=self.registry)
+        self._unknown_keys: set[str] = set()
         self._children: dict[tuple[object, ...], object] = {}
         self._settled: dict[tuple[str, str, str, int], _Counted] = {}
 
@@ -119,6 +121,13 @@ class Telemetry:
         if log.isEnabledFor(logging.INFO):
             line = {"request_id": request_id, "status": status, "error": code, "param": param}
             log.info("%s", orjson.dumps(line).decode())
+
+    def unknown(self, key: str) -> None:
+        """A usage key that no bucket takes; a provider chooses them, so only so many by name."""
+        known = key in self._unknown_keys or len(self._unknown_keys) < MOST_UNKNOWN
+        name = key[:64] if known else "other"
+        self._unknown_keys.add(name)
+        self._unknown.labels(name).inc()
 
     def _counter(self, parent: Counter, labels: tuple[str, ...]) -> Counter:
         key = (id(parent), *labels)

@@ -104,7 +104,7 @@ async def create_messages(request: Request, caller: Who, shell: Process) -> Resp
     homes, _ = homes_of(request, caller, shell)
     upstream = _home_of_rows(shell, homes, body.get("requests"))
     started = _started(request, caller, shell, (upstream, "messages"))
-    await _worked(shell, partial(bodies.check_duplicates, raw))
+    await _worked(shell, partial(bodies.check_every_object, raw))
     await _worked(shell, partial(started.rows.take_requests, body.get("requests")))
     return await _start(shell, started, Ask("POST", MESSAGES, passed_on(request), raw))
 

@@ -103,6 +103,27 @@ def check_duplicates(raw: bytes) -> None:
     places(raw)
 
 
+def check_every_object(raw: bytes) -> None:
+    """Refuse JSON in which any object names a key twice; some five times as slow as reading it.
+
+    Raises:
+        InvalidRequest: naming the repeated key.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidRequest(
+                    f"the key {key[:64]!r} occurs twice in an object; send it once",
+                    param=key[:64],
+                    code="duplicate_key",
+                )
+            seen.add(key)
+
+    json.loads(raw, object_pairs_hook=unique)
+
+
 def places(raw: bytes) -> dict[str, tuple[int, int]]:
     """Where each top-level value stands in the bytes of a JSON object: start and end.
 

@@ -191,3 +191,22 @@ def test_no_bytes_make_the_parser_fail_in_another_way(raw: bytes) -> None:
     except InvalidRequest:
         return
     assert isinstance(found, dict)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"body": {"model": "cheap", "model": "dear"}}',
+        b'[{"params": {"m\\u006fdel": "cheap", "model": "dear"}}]',
+    ],
+)
+def test_a_key_that_stands_twice_is_found_at_any_depth(raw: bytes) -> None:
+    """Two readers could take two requests from one row of a batch."""
+    with pytest.raises(InvalidRequest, match="twice"):
+        bodies.check_every_object(raw)
+
+
+def test_equal_keys_of_different_objects_are_fine() -> None:
+    """Rows repeat each other's keys."""
+    bodies.check_every_object(b'[{"model": "m", "x": {"model": 1}}, {"model": "m"}]')
