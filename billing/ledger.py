@@ -300,8 +300,12 @@ class Ledger:
 
     def receipt(self, request_id: str, team: str | None = None) -> Receipt | None:
         """A request's receipt, or None where there is none (or it is another team's)."""
-        found = self._live().find(request_id) or self._tables().receipt(request_id)
+        found = self.at_hand(request_id)
         return found if found and team in (None, found.team) else None
+
+    def at_hand(self, request_id: str) -> Receipt | None:
+        """A request's receipt as far as this process can see it now."""
+        return self._live().find(request_id) or self._tables().receipt(request_id)
 
     def receipts(
         self,

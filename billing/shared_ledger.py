@@ -219,7 +219,7 @@ class SharedLedger(Ledger):
         """As for a process alone; what another one has just settled is waited for, <= 1 s."""
         deadline = time.monotonic() + _LOOK_S
         while True:
-            found = super().receipt(request_id)
+            found = self.at_hand(request_id)
             if found is not None:
                 return found if team in (None, found.team) else None
             if time.monotonic() > deadline:

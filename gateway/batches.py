@@ -153,7 +153,7 @@ class Batches:
         store.keep_on(self.keeper, self.lease_ms())
         before = now + FORGOTTEN_MS if self._alone else now
         for batch in store.take_over(self.keeper, before, self.lease_ms()):
-            if self._ledger.receipt(batch.hold.request_id) is not None:
+            if self._ledger.at_hand(batch.hold.request_id) is not None:
                 store.unclaim(batch, SETTLED)  # the process died before it could keep the hold
                 continue
             if (batch.upstream, batch.id) in self._held:
@@ -226,7 +226,7 @@ class Batches:
     def _post(self, batch: StoredBatch, ends: list[RowEnd], served: int | None) -> None:
         # Its closing row comes last and bears the hold's name: with that in the ledger all of it
         # is, or its hold was charged when nobody could keep it. Rows beside would charge twice.
-        if self._ledger.receipt(batch.hold.request_id) is not None:
+        if self._ledger.at_hand(batch.hold.request_id) is not None:
             log.warning("batch %s is on the ledger already", batch.id)
             return
         bill = BatchBill(self._snapshot(), batch)

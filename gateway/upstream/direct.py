@@ -14,18 +14,13 @@ import aiohttp
 
 from gateway.errors import (
     BrokenOff,
-    ConnectTimeout,
-    Unanswered,
     UpstreamFailed,
     UpstreamTimeout,
 )
 from gateway.upstream.address import credentials, defaults, environment_proxy, root
+from gateway.upstream.faults import UNUSABLE, told
 from gateway.upstream.patience import Patience
 from gateway.upstream.protocol import MAX_REPLY_BYTES, Outbound, Timeouts, refuse_redirect
-
-_UNUSABLE = (aiohttp.ClientError, OSError, ValueError)
-# These come before the request goes out; whatever else fails may have been billed.
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
 
 
 class DirectUpstream:
@@ -74,30 +69,12 @@ class DirectUpstream:
     async def send(self, call: Outbound) -> DirectReply:
         """See ``Upstream.send``; a kept-alive connection found dead is tried once more."""
         patience = Patience(self._timeouts, asyncio.get_running_loop().time())
-        try:
+        with told(self.name, self._timeouts):
             async with asyncio.timeout(self._timeouts.first_byte):
                 try:
                     response = await self._post(call)
                 except aiohttp.ServerDisconnectedError:
                     response = await self._post(call)
-        except aiohttp.ConnectionTimeoutError:
-            raise ConnectTimeout(
-                f"upstream {self.name!r}: no connection within {self._timeouts.connect:g} s; raise "
-                f"upstreams.{self.name}.timeouts.connect if it is far away"
-            ) from None
-        except TimeoutError:
-            raise UpstreamTimeout(
-                f"upstream {self.name!r} sent no status within {self._timeouts.first_byte:g} s; "
-                f"raise upstreams.{self.name}.timeouts.first_byte if its models need longer"
-            ) from None
-        except _UNSENT as error:
-            raise UpstreamFailed(
-                f"upstream {self.name!r} could not be reached ({type(error).__name__})"
-            ) from None
-        except _UNUSABLE as error:
-            raise Unanswered(
-                f"upstream {self.name!r} broke off without an answer ({type(error).__name__})"
-            ) from None
         if 300 <= response.status < 400:
             response.close()
             raise refuse_redirect(self.name, response.status)
@@ -155,7 +132,7 @@ class DirectReply:
                 yield piece
         except TimeoutError:
             raise UpstreamTimeout(patience.exceeded(self._name)) from None
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise BrokenOff(
                 f"upstream {self._name!r} broke off its answer ({type(error).__name__})"
             ) from None

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import BrokenOff, ConnectTimeout, Unanswered, UpstreamFailed, UpstreamTimeout
+from gateway.errors import BrokenOff, UpstreamFailed, UpstreamTimeout
 from gateway.settings import UpstreamSpec
 from gateway.stream import scrubbed
 from gateway.upstream.address import credentials, defaults, environment_proxy, root
@@ -120,6 +120,8 @@ class Storage:
             UpstreamFailed: nothing was sent, or redirected. Unanswered: no status came back.
             UpstreamTimeout: no connection or no status in time.
         """
+        from gateway.upstream.faults import told
+
         session = await self._opened()
         library = importlib.import_module("aiohttp")
         wait = library.ClientTimeout(
@@ -129,7 +131,7 @@ class Storage:
         )
         headers = {**defaults(self.spec.kind), **ask.headers, "accept-encoding": "identity"}
         headers |= credentials(self.spec.kind, self._secret)
-        try:
+        with told(self.name, self.spec.timeouts):
             response = await session.request(
                 ask.method,
                 self._base + ask.path,
@@ -139,18 +141,6 @@ class Storage:
                 proxy=self._proxy,
                 timeout=wait,
             )
-        except library.ConnectionTimeoutError:
-            raise ConnectTimeout(f"upstream {self.name!r}: no connection in time") from None
-        except TimeoutError:
-            raise UpstreamTimeout(f"upstream {self.name!r} sent no status in time") from None
-        except (library.ClientConnectorError, library.InvalidURL) as error:
-            raise UpstreamFailed(
-                f"upstream {self.name!r} could not be reached ({type(error).__name__})"
-            ) from None
-        except (library.ClientError, OSError) as error:
-            raise Unanswered(
-                f"upstream {self.name!r} broke off without an answer ({type(error).__name__})"
-            ) from None
         if 300 <= response.status < 400:
             response.close()
             raise refuse_redirect(self.name, response.status)
