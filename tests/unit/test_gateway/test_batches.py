@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from billing.batches import Ceiling, StoredBatch, digest
 from billing.ledger import Hold, HoldRequest, Ledger
 from billing.recovery import orphan
 from gateway.batch_rows import RowEnd
-from gateway.batches import Batches
+from gateway.batches import FORGOTTEN_MS, Batches
 from gateway.settings import parse
 from gateway.snapshot import build_snapshot
 from gateway.workers_ledger import ledger_for
@@ -27,10 +29,11 @@ HELD = 5_000_000
 class Site:
     """A process's ledger and batches on a shared file, with a clock that can stand still."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        base = f"http://127.0.0.1:{port or free_port()}/v1"
         text = f"""
 database: sqlite:///{folder}/weir.db
-upstreams: {{ p: {{ kind: openai, base_url: "http://127.0.0.1:{free_port()}/v1", api_key: k }} }}
+upstreams: {{ p: {{ kind: openai, base_url: "{base}", api_key: k }} }}
 models: {{ m: {{ upstream: p, price: {{ input: 1, output: 2 }} }} }}
 teams: {{ t: {{ keys: [k], budget: 1 per month }} }}
 keys: {{ k: "{HASH}" }}
@@ -111,3 +114,41 @@ async def test_a_batch_whose_hold_was_charged_is_not_billed_beside(
     receipts = site.ledger.receipts("t", limit=10)
     assert [found.request_id for found in receipts] == ["r1"]
     assert receipts[0].cost_nano == HELD
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    """The port of a provider that refuses the gateway's credential."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+async def test_a_batch_that_its_provider_never_tells_of_is_charged_in_the_end(
+    refusing: int, tmp_path: Path
+) -> None:
+    """A credential that is refused for good leaves no hold open for ever."""
+    site = Site(tmp_path, refusing)
+    site.started()
+    await site.batches.tick()
+    assert site.held() == HELD
+    site.ahead_ms = FORGOTTEN_MS + 60_000
+    await site.batches.tick()
+    await site.batches.tick()
+    (receipt,) = site.ledger.receipts("t", limit=10)
+    assert (receipt.request_id, receipt.cost_nano) == ("r1", HELD)
+    assert site.held() == 0
+    await site.batches.close()
+    site.ledger.close()
